@@ -1,0 +1,106 @@
+"""Geometry of boxes. The order of the numbers is in every name; see `contracts` for the coordinate convention."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sftrack.contracts import BoxXYWH, ImageRGB
+from sftrack.errors import BoxError, FrameError
+
+MIN_SIDE_PX = 2.0
+"""Smallest width or height of a box that can be tracked."""
+
+
+def parse_box(text: str) -> BoxXYWH:
+    """Read `x,y,w,h` (commas, blanks or tabs; floats allowed).
+
+    Raises:
+        BoxError: not four numbers.
+    """
+    parts = text.replace(",", " ").split()
+    try:
+        values = [float(part) for part in parts]
+    except ValueError:
+        values = []
+    if len(values) != 4:
+        raise BoxError(f"expected a box as four numbers x,y,w,h (pixels, 0-based), got '{text}'; for example 120,80,64,48")
+    return np.array(values, dtype=np.float64)
+
+
+def checked_box(box_xywh: ArrayLike | Sequence[float], frame_size_wh: tuple[int, int]) -> BoxXYWH:
+    """The box clipped to the frame, as `(4,) float64`.
+
+    Raises:
+        BoxError: not four finite numbers, a side below `MIN_SIDE_PX` after clipping, or no overlap with the frame.
+    """
+    box = np.asarray(box_xywh, dtype=np.float64)
+    width, height = frame_size_wh
+    shown = ",".join(f"{value:g}" for value in box.ravel())
+    if box.shape != (4,) or not np.isfinite(box).all():
+        raise BoxError(f"expected a box of four finite numbers x,y,w,h, got '{shown}'; give for example 120,80,64,48")
+    if box[2] < MIN_SIDE_PX or box[3] < MIN_SIDE_PX:
+        raise BoxError(f"expected a box at least {MIN_SIDE_PX:g} pixels wide and high, got {shown}; give w and h, not a second corner")
+    clipped = clip_box(box, frame_size_wh)
+    if clipped[2] < MIN_SIDE_PX or clipped[3] < MIN_SIDE_PX:
+        raise BoxError(f"expected a box inside the frame of {width}x{height} pixels, got {shown}; x,y is its top-left corner")
+    return clipped
+
+
+def clip_box(box_xywh: BoxXYWH, frame_size_wh: tuple[int, int]) -> BoxXYWH:
+    """The part of the box inside the frame; its size is 0 where there is none."""
+    limits = np.array(frame_size_wh, dtype=np.float64)
+    top_left = np.clip(box_xywh[:2], 0.0, limits)
+    bottom_right = np.clip(box_xywh[:2] + box_xywh[2:], 0.0, limits)
+    return np.concatenate([top_left, np.maximum(bottom_right - top_left, 0.0)])
+
+
+def keep_in_frame(box_xywh: BoxXYWH, frame_size_wh: tuple[int, int], min_visible_px: float = MIN_SIDE_PX) -> BoxXYWH:
+    """The box moved, not cut, so that at least `min_visible_px` of it stay visible in each direction."""
+    limits = np.array(frame_size_wh, dtype=np.float64)
+    size = np.maximum(box_xywh[2:], MIN_SIDE_PX)
+    top_left = np.clip(box_xywh[:2], min_visible_px - size, limits - min_visible_px)
+    return np.concatenate([top_left, size])
+
+
+def center_xy(box_xywh: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centres `(..., 2)` of boxes `(..., 4)`."""
+    return box_xywh[..., :2] + box_xywh[..., 2:] / 2.0
+
+
+def box_around(center: NDArray[np.float64], size_wh: NDArray[np.float64]) -> BoxXYWH:
+    """The box of the given size around a centre `(2,)`."""
+    return np.concatenate([center - size_wh / 2.0, size_wh])
+
+
+def iou(boxes_xywh: ArrayLike, others_xywh: ArrayLike) -> NDArray[np.float64]:
+    """Intersection over union of boxes `(..., 4)` with boxes `(..., 4)`, broadcast; 0 where the union is empty or a number is NaN."""
+    boxes, others = np.asarray(boxes_xywh, dtype=np.float64), np.asarray(others_xywh, dtype=np.float64)
+    top_left = np.maximum(boxes[..., :2], others[..., :2])
+    bottom_right = np.minimum(boxes[..., :2] + boxes[..., 2:], others[..., :2] + others[..., 2:])
+    intersection = np.prod(np.clip(bottom_right - top_left, 0.0, None), axis=-1)
+    union = np.prod(boxes[..., 2:], axis=-1) + np.prod(others[..., 2:], axis=-1) - intersection
+    overlap = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    return np.nan_to_num(overlap, nan=0.0)
+
+
+def checked_image(image_rgb: ImageRGB, size_wh: tuple[int, int] | None = None) -> ImageRGB:
+    """The image itself if it is a non-empty `(H, W, 3) uint8` array of the expected size.
+
+    Raises:
+        FrameError: anything else.
+    """
+    given = f"{getattr(image_rgb, 'dtype', type(image_rgb).__name__)} {getattr(image_rgb, 'shape', '')}"
+    if (
+        not isinstance(image_rgb, np.ndarray)
+        or image_rgb.ndim != 3
+        or image_rgb.shape[2] != 3
+        or image_rgb.dtype != np.uint8
+        or not image_rgb.size
+    ):
+        raise FrameError(f"expected an RGB image (H, W, 3) uint8, got {given}; convert it before tracking")
+    if size_wh is not None and image_rgb.shape[1::-1] != size_wh:
+        raise FrameError(
+            f"expected a frame of {size_wh[0]}x{size_wh[1]} pixels like the first one, got {given}; call init again for another size"
+        )
+    return image_rgb

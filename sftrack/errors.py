@@ -1,0 +1,47 @@
+"""Errors that a user can act on.
+
+Each message says what was expected, what was given and what to do. The command line prints it as one line on stderr and exits with
+`exit_code`: 2 for the user's mistakes, 1 for failures of ours.
+"""
+
+
+class SFTrackError(Exception):
+    """Base of every error raised on purpose by this package."""
+
+    exit_code = 2
+
+
+class BoxError(SFTrackError, ValueError):
+    """A box that cannot be tracked: wrong count of numbers, NaN, too small, outside the frame."""
+
+
+class FrameError(SFTrackError, ValueError):
+    """An image that is not `(H, W, 3) uint8`, is empty, or has another size than the first one."""
+
+
+class SourceError(SFTrackError):
+    """A source that cannot be opened or holds no frames."""
+
+
+class SourceLost(SFTrackError):
+    """A live source that disappeared and did not come back."""
+
+    exit_code = 1
+
+
+class SinkError(SFTrackError):
+    """A result file that cannot be written: no permission, full disk, no encoder."""
+
+
+class ConfigError(SFTrackError, ValueError):
+    """An unknown preset, device, channel or setting."""
+
+
+class WeightsError(SFTrackError):
+    """A weights file that is missing, damaged, or does not fit its network."""
+
+
+class NotInitialisedError(SFTrackError, RuntimeError):
+    """`update` was called before `init`."""
+
+    exit_code = 1

@@ -23,7 +23,7 @@ class SourceError(SFTrackError):
     """A source that cannot be opened or holds no frames."""
 
 
-class SourceLost(SFTrackError):
+class SourceLostError(SFTrackError):
     """A live source that disappeared and did not come back."""
 
     exit_code = 1

@@ -1,13 +1,31 @@
 """Every setting of the tracker with its unit and default, in one place; a TOML file may override any of them."""
 
+import dataclasses
+import difflib
+import functools
+import json
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sftrack.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+_STRICT = {"extra": "forbid", "strict": True}
+"""pydantic's settings: an unknown key and a number given as text are errors."""
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
 class ChannelConfig:
     """One channel: the name shown to the user, the registered tracker, and the tracker's parameters."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
 
     name: str
     tracker: str
@@ -18,6 +36,8 @@ class ChannelConfig:
 class PipelineConfig:
     """Settings of the stages after the channels."""
 
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
+
     window: int = 5
     """Frames in the spectral window, the current one included."""
 
@@ -26,7 +46,94 @@ class PipelineConfig:
 class Config:
     """What `--config FILE.toml` may hold. `channels` replaces the preset's channels when it is not empty."""
 
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
+
     preset: str = "auto"
     device: str = "auto"
     channels: tuple[ChannelConfig, ...] = ()
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
+
+
+def load_config(path: Path | str) -> Config:
+    """Read a TOML file that holds any part of `Config`; what it leaves out keeps its default.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, has an unknown key (the nearest known one is named) or a value of another type.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the settings file {path}: {error.strerror or error}; give an existing TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"expected TOML in {path}, got something else: {error}") from error
+    return config_from_mapping(table, where=str(path))
+
+
+def config_from_mapping(table: Mapping[str, Any], *, where: str = "config") -> Config:
+    """`Config` from nested mappings as TOML gives them; `where` begins the message of an error.
+
+    Raises:
+        ConfigError: an unknown key or a value of another type.
+    """
+    from pydantic import ValidationError
+
+    try:
+        # By way of JSON because only there strict types still let a list be a tuple and a table be a dataclass.
+        return _adapter().validate_json(json.dumps(table, default=str))
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        raise ConfigError(f"{where}: {_explain(details[0])}") from None
+
+
+@functools.cache
+def _adapter() -> "TypeAdapter[Config]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Config)
+
+
+def _explain(detail: Mapping[str, Any]) -> str:
+    """One line for one of pydantic's findings: the key, what was expected, what was given."""
+    location: tuple[str | int, ...] = detail["loc"]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+    if detail["type"] == "unexpected_keyword_argument":
+        known = _known_keys(location[:-1])
+        nearest = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
+        return f"unknown setting '{key}'; did you mean '{nearest[0]}'? Known here: {', '.join(known)}"
+    if detail["type"] in ("missing", "missing_argument"):
+        return f"the setting '{key}' is missing; it has no default"
+    expected = str(detail["msg"]).removeprefix("Input should be ")
+    return f"{key}: expected {expected}, got {json.dumps(detail['input'], default=str)}"
+
+
+def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+    """The keys allowed at a place in the file, found by walking the dataclasses."""
+    owner: Any = Config
+    for part in location:
+        if part == "channels":
+            owner = ChannelConfig
+        elif not isinstance(part, int):
+            owner = next(f.type for f in dataclasses.fields(owner) if f.name == part)
+    return [f.name for f in dataclasses.fields(owner)]
+
+
+def resolve_device(name: str) -> str:
+    """The device to compute on: `auto` takes cuda, else mps, else cpu, by what torch reports; `cuda:1` names one of several.
+
+    Raises:
+        ConfigError: an unknown device, or one that this machine or this build of torch does not have.
+    """
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or (number and (kind != "cuda" or not number.isdigit())):
+        raise ConfigError(f"expected the device {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, got '{name}'")
+    if kind == "cpu":
+        return "cpu"
+    import torch
+
+    usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if kind == "auto":
+        return next(device for device, present in usable.items() if present)
+    if not usable[kind] or (number and int(number) >= torch.cuda.device_count()):
+        raise ConfigError(f"the device '{name}' was asked for, but torch {torch.__version__} finds none here; use --device auto or cpu")
+    return name

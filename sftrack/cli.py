@@ -1,0 +1,313 @@
+"""The command line. It alone puts sources, channels, pipeline, viewer and sinks together.
+
+Everything heavy (torch, OpenCV, Qt) is imported where it is needed, so that `--help` and a mistyped flag answer at once.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from sftrack.errors import BoxError, ConfigError, SFTrackError, SinkError
+
+if TYPE_CHECKING:
+    from sftrack.config import Config
+    from sftrack.contracts import BoxXYWH, FrameSource
+    from sftrack.pipeline import SFTracker
+    from sftrack.session import Summary
+    from sftrack.sinks import SinkGroup
+
+EXIT_OK, EXIT_OURS, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+RESULT_FILES = ("boxes.txt", "times.txt", "track.jsonl", "annotated.*", "masks/*.png")
+
+_EXAMPLES = """\
+examples:
+  %(prog)s --demo                                         a built-in clip, nothing else needed
+  %(prog)s --video clip.mp4                               drag the target in the viewer
+  %(prog)s --video clip.mp4 --headless --box 120,80,64,48
+  %(prog)s --camera 0                                     also rtsp://... and http://...
+  %(prog)s --frames 'images/*.jpg' --box 10,20,30,40 --save-masks --out results/run1
+
+Results (boxes.txt, times.txt, track.jsonl, annotated.mp4, masks/) go to --out.
+Exit codes: 0 done, 2 something to mend in the command or its input, 1 a failure of ours, 130 ended with Ctrl+C.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with mistakes in one line, without the usage text around them."""
+
+    def error(self, message: str) -> NoReturn:
+        shown = message if len(message) < 300 else message[:300] + " ..."
+        self.exit(EXIT_USER, f"{self.prog}: error: {shown}; see {self.prog} --help\n")
+
+
+def main(argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
+    """Run the command and return its exit code; `prog` is the name shown for `track` by `run_tracker.py`."""
+    args_given = _join_negative_box(sys.argv[1:] if argv is None else argv)
+    try:
+        args = build_parser(prog).parse_args(args_given)
+    except SystemExit as leaving:  # argparse has said what there is to say
+        return int(leaving.code or 0)
+    with _logging_on_stderr(logging.DEBUG if args.debug else logging.INFO if args.verbose else logging.WARNING):
+        try:
+            return _track(args)
+        except KeyboardInterrupt:
+            say("interrupted before the first frame")
+            return EXIT_INTERRUPTED
+        except SFTrackError as error:
+            return _report(error, str(error), error.exit_code, debug=args.debug)
+        except Exception as error:
+            text = f"unexpected {type(error).__name__}: {error} (a failure of sftrack; --debug shows where)"
+            return _report(error, text, EXIT_OURS, debug=args.debug)
+
+
+def say(text: str, *, stdout: bool = False) -> None:
+    """The one place that writes to the user: a line on stderr, or on stdout for the result of the run."""
+    stream = sys.stdout if stdout else sys.stderr
+    with contextlib.suppress(BrokenPipeError):
+        stream.write(text + "\n")
+        stream.flush()
+
+
+def _report(error: Exception, text: str, code: int, *, debug: bool) -> int:
+    if debug:
+        say("".join(traceback.format_exception(error)).rstrip())
+    say("error: " + " ".join(text.split()))
+    return code
+
+
+def build_parser(track_prog: str | None = None) -> argparse.ArgumentParser:
+    """The parser of `sftrack`, whose only command so far is `track`."""
+    parser = _Parser(prog="sftrack", description="Follow one object through a video, live.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"sftrack {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    track = commands.add_parser(
+        "track",
+        prog=track_prog,
+        usage="%(prog)s (--video FILE | --frames DIR | --camera N|URL | --demo) [--box x,y,w,h] [more flags]",
+        help="track one object in a video file, a folder of frames or a camera",
+        description="Track one object in a video file, a folder of frames or a camera.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_input_flags(track)
+    _add_tracker_flags(track)
+    _add_output_flags(track)
+    return parser
+
+
+def _add_input_flags(track: argparse.ArgumentParser) -> None:
+    source = track.add_argument_group("what to track").add_mutually_exclusive_group(required=True)
+    source.add_argument("--video", metavar="FILE", help="a video file")
+    source.add_argument("--frames", metavar="DIR", help="a folder of images, or a glob in quotes")
+    source.add_argument("--camera", metavar="N|URL", help="device number, or an RTSP or HTTP address")
+    source.add_argument("--demo", action="store_true", help="a clip made on the spot, with its start box")
+    where = track.add_argument_group("where in it")
+    where.add_argument("--box", metavar="x,y,w,h", help="the target in the first frame, in pixels (0-based, x,y top-left; floats allowed)")
+    where.add_argument("--start-frame", metavar="N", type=_count(0), default=0, help="begin with this frame (0-based; default 0)")
+    where.add_argument("--max-frames", metavar="N", type=_count(1), help="end after this many frames")
+
+
+def _add_tracker_flags(track: argparse.ArgumentParser) -> None:
+    group = track.add_argument_group("how to track")
+    group.add_argument("--preset", metavar="NAME", help="auto (default), light, ...: which trackers are fused")
+    group.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, mps")
+    group.add_argument("--config", metavar="FILE.toml", help="settings (docs/cli.md); the flags above win over it")
+
+
+def _add_output_flags(track: argparse.ArgumentParser) -> None:
+    group = track.add_argument_group("what comes out")
+    group.add_argument(
+        "--headless",
+        action=argparse.BooleanOptionalAction,
+        help="no viewer (default: where there is no display); needs --box, except with --demo",
+    )
+    group.add_argument("--out", metavar="DIR", help="results folder (default: runs/NAME of the source, then runs/NAME-2, ...)")
+    group.add_argument("--overwrite", action="store_true", help="replace the results that --out already holds")
+    group.add_argument("--save-masks", action="store_true", help="write masks/NNNNN.png per frame")
+    group.add_argument("--no-video", action="store_true", help="do not write annotated.mp4")
+    group.add_argument("--verbose", action="store_true", help="say more on stderr")
+    group.add_argument("--debug", action="store_true", help="say everything, with the traceback of an error")
+    group.add_argument("--version", action="version", version=f"sftrack {_version()}")
+
+
+class _count:  # noqa: N801  (a converter, used like `int`)
+    """Converter for argparse: a whole number of at least `least`."""
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+
+    def __call__(self, text: str) -> int:
+        if not text.strip().isdecimal() or int(text) < self.least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {self.least}, got '{text}'")
+        return int(text)
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("sftrack")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _join_negative_box(argv: Sequence[str]) -> list[str]:
+    """`--box -5,3,20,20` as `--box=-5,3,20,20`, which argparse does not take for a flag."""
+    joined: list[str] = []
+    for text in argv:
+        if joined and joined[-1] == "--box" and re.match(r"-[\d.]", text):
+            joined[-1] = f"--box={text}"
+        else:
+            joined.append(text)
+    return joined
+
+
+@contextlib.contextmanager
+def _logging_on_stderr(level: int) -> Iterator[None]:
+    """Send the package's log to stderr for the length of a run."""
+    logger, handler = logging.getLogger("sftrack"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+def _track(args: argparse.Namespace) -> int:
+    from sftrack.boxes import checked_box, parse_box
+    from sftrack.presets import resolve_preset
+    from sftrack.sinks import open_sinks
+    from sftrack.sources import open_source
+
+    config = _settings(args)
+    preset, reason = resolve_preset(config.preset)
+    box = parse_box(args.box) if args.box is not None else None
+    headless = _is_headless(args.headless)
+    if headless and box is None and not args.demo:
+        raise BoxError("expected --box x,y,w,h with the target in the first frame, because there is no viewer to drag it in")
+    with open_source(
+        video=args.video, frames=args.frames, camera=args.camera, demo=args.demo, start_frame=args.start_frame, max_frames=args.max_frames
+    ) as source:
+        if box is None and args.demo:
+            box = source.start_box_xywh  # type: ignore[attr-defined]  # only the demo knows its target
+        if box is not None:
+            box = checked_box(box, source.frame_size_wh)
+        out_dir = results_folder(args.out, source.name, overwrite=args.overwrite)
+        with _make_tracker(config, preset) as tracker:
+            sinks = open_sinks(
+                out_dir,
+                frame_size_wh=source.frame_size_wh,
+                frames_per_second=source.frames_per_second,
+                video=not args.no_video,
+                masks=args.save_masks,
+            )
+            say(f"tracking {source.name} with preset {preset} on {tracker.device} ({reason}); results go to {out_dir}/")
+            summary = _run(source, tracker, sinks, box, headless=headless, with_mask=args.save_masks)
+    say(describe(summary, source.name, _codec_of(sinks), out_dir), stdout=True)
+    if summary.failure is not None:
+        raise summary.failure
+    return EXIT_INTERRUPTED if summary.interrupted else EXIT_OK
+
+
+def _settings(args: argparse.Namespace) -> "Config":
+    """The settings file, if any, with the flags that were given on top."""
+    from sftrack.config import Config, load_config
+
+    config = load_config(args.config) if args.config is not None else Config()
+    if args.preset is not None:
+        config = dataclasses.replace(config, preset=args.preset, channels=())
+    if args.device is not None:
+        config = dataclasses.replace(config, device=args.device)
+    return config
+
+
+def _is_headless(asked: bool | None) -> bool:
+    if asked:
+        return True
+    from sftrack.gui import can_show
+
+    if can_show():
+        return False
+    if asked is None:
+        return True
+    raise ConfigError("--no-headless needs a display and PyQt5 (pip install 'sftrack[gui]'); leave it out to run without a viewer")
+
+
+def _make_tracker(config: "Config", preset: str) -> "SFTracker":
+    from sftrack.config import resolve_device
+    from sftrack.pipeline import SFTracker
+
+    device = resolve_device(config.device)
+    if not config.channels:
+        return SFTracker.from_preset(preset, device=device, config=config.pipeline)
+    from sftrack.trackers import create_channels
+
+    return SFTracker(create_channels(config.channels, device), config.pipeline, device=device)
+
+
+def _run(
+    source: "FrameSource", tracker: "SFTracker", sinks: "SinkGroup", box: "BoxXYWH | None", *, headless: bool, with_mask: bool
+) -> "Summary":
+    if box is not None and headless:
+        from sftrack.session import run_session
+
+        return run_session(source, tracker, sinks, box, with_mask=with_mask)
+    from sftrack.gui import run_viewer
+
+    return run_viewer(source, tracker, sinks, box_xywh=box, with_mask=with_mask)
+
+
+def results_folder(out: str | None, source_name: str, *, overwrite: bool = False) -> Path:
+    """Where the results go: `out`, or the first of `runs/NAME`, `runs/NAME-2`, ... without results in it.
+
+    Raises:
+        SinkError: `out` holds the results of another run, and `overwrite` is False.
+    """
+    if out is None:
+        name = re.sub(r"[^\w.-]+", "_", Path(source_name).stem if "://" not in source_name else source_name).strip("._") or "run"
+        number, folder = 1, Path("runs", name)
+        while _results_in(folder):
+            number += 1
+            folder = Path("runs", f"{name}-{number}")
+        return folder
+    former = _results_in(Path(out))
+    if former and not overwrite:
+        raise SinkError(f"{out} already holds results ({former[0].name}); give another --out, or --overwrite to replace them")
+    for path in former:
+        path.unlink()
+    return Path(out)
+
+
+def _results_in(folder: Path) -> list[Path]:
+    return [path for pattern in RESULT_FILES for path in sorted(folder.glob(pattern))] if folder.is_dir() else []
+
+
+def _codec_of(sinks: "SinkGroup") -> str | None:
+    return next((sink.codec_name for sink in sinks.sinks if hasattr(sink, "codec_name")), None)
+
+
+def describe(summary: "Summary", source_name: str, codec: str | None, out_dir: Path) -> str:
+    """The run in one line: frames, speed, what went wrong on the way, and where the files are."""
+    parts = [
+        f"{summary.frames} frames of {source_name} at {summary.frames_per_second:.1f} frames/s (mean, all included)",
+        f"p95 latency {summary.p95_latency_s * 1e3:.1f} ms",
+        f"lost in {summary.states['lost']}, uncertain in {summary.states['uncertain']}",
+        f"{summary.decode_failures} could not be decoded",
+        "channel failures: " + (", ".join(f"{name} {count}" for name, count in summary.channel_failures.items()) or "none"),
+    ]
+    if codec is not None:
+        parts.append(f"video {codec}")
+    return "; ".join([*parts, f"files in {out_dir}/"])

@@ -214,7 +214,7 @@ def _track(args: argparse.Namespace) -> int:
                 video=not args.no_video,
                 masks=args.save_masks,
             )
-            say(f"tracking {source.name} with preset {preset} on {tracker.device} ({reason}); results go to {out_dir}/")
+            say(f"{source.name}: {reason}; device {tracker.device}; results go to {out_dir}/")
             summary = _run(source, tracker, sinks, box, headless=headless, with_mask=args.save_masks)
     say(describe(summary, source.name, _codec_of(sinks), out_dir), stdout=True)
     if summary.failure is not None:
@@ -253,7 +253,7 @@ def _make_tracker(config: "Config", preset: str) -> "SFTracker":
     device = resolve_device(config.device)
     if not config.channels:
         return SFTracker.from_preset(preset, device=device, config=config.pipeline)
-    from sftrack.trackers import create_channels
+    from sftrack.presets import create_channels
 
     return SFTracker(create_channels(config.channels, device), config.pipeline, device=device)
 

@@ -1,0 +1,65 @@
+"""Readers of annotated videos. Every box that leaves this package is 0-based, whatever the files of the data set say."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sftrack.datasets.davis import davis_names, read_davis
+from sftrack.datasets.otb import otb_names, read_otb
+from sftrack.datasets.recording import Recording, record
+from sftrack.datasets.sequence import Sequence, box_of_mask, read_boxes, read_mask
+from sftrack.datasets.train_videos import read_train_video, train_video_names
+from sftrack.datasets.uav123 import read_uav123, uav123_names
+from sftrack.errors import ConfigError
+
+_READERS: dict[str, tuple[Callable[[Path], tuple[str, ...]], Callable[[Path, str], Sequence]]] = {
+    "DAVIS": (davis_names, read_davis),
+    "OTB100": (otb_names, read_otb),
+    "UAV123": (uav123_names, read_uav123),
+    "train_videos": (train_video_names, read_train_video),
+}
+
+
+def sequence_names(dataset: str, root: Path) -> tuple[str, ...]:
+    """Names of the sequences of `DAVIS`, `OTB100`, `UAV123` or `train_videos` that lie under `root`.
+
+    Raises:
+        ConfigError: unknown data set.
+        SourceError: nothing of it under `root`.
+    """
+    return _reader_of(dataset)[0](root)
+
+
+def read_sequence(dataset: str, root: Path, name: str) -> Sequence:
+    """One sequence of a data set; frames are read when they are asked for.
+
+    Raises:
+        ConfigError: unknown data set.
+        SourceError: files that are missing or do not fit together.
+    """
+    return _reader_of(dataset)[1](root, name)
+
+
+def _reader_of(dataset: str) -> tuple[Callable[[Path], tuple[str, ...]], Callable[[Path, str], Sequence]]:
+    if dataset not in _READERS:
+        raise ConfigError(f"expected a data set out of {', '.join(_READERS)}, got '{dataset}'")
+    return _READERS[dataset]
+
+
+__all__ = [
+    "Recording",
+    "Sequence",
+    "box_of_mask",
+    "davis_names",
+    "otb_names",
+    "read_boxes",
+    "read_davis",
+    "read_mask",
+    "read_otb",
+    "read_sequence",
+    "read_train_video",
+    "read_uav123",
+    "record",
+    "sequence_names",
+    "train_video_names",
+    "uav123_names",
+]

@@ -1,0 +1,23 @@
+"""`python -m benchmarks NAME ...`: runs `main(arguments)` of the module of that name."""
+
+import importlib
+import sys
+
+BENCHMARKS = {
+    "accuracy": "success AUC of every channel, of their median and of the fused result, on DAVIS and OTB",
+    "channels": "the study of candidates behind the light preset",
+    "pipeline": "frames per second and milliseconds per stage, end to end",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one benchmark; returns its exit code."""
+    if not arguments or arguments[0] not in BENCHMARKS:
+        for name, what in BENCHMARKS.items():
+            print(f"python -m benchmarks {name:10s} {what}", file=sys.stderr)
+        return 0 if arguments in (["-h"], ["--help"]) else 2
+    return int(importlib.import_module(f"benchmarks.{arguments[0]}").main(arguments[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,50 @@
+"""What all trackers of this package do alike: check what comes in, guard the order of calls, keep the box finite and in the frame."""
+
+import numpy as np
+
+from sftrack.boxes import checked_box, checked_image, keep_in_frame
+from sftrack.contracts import BoxXYWH, Estimate, ImageRGB
+from sftrack.errors import NotInitialisedError
+
+
+class BoxTracker:
+    """Base of the built-in trackers. Subclasses write `_start` and `_step`; `self._box` is the last box that was handed out."""
+
+    _size_wh: tuple[int, int] | None = None
+    _box: BoxXYWH
+
+    def init(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
+        """Start on a frame, or start again: nothing of an earlier target is kept.
+
+        Raises:
+            FrameError: not an `(H, W, 3) uint8` image.
+            BoxError: a box that cannot be tracked (see `sftrack.boxes.checked_box`).
+        """
+        checked_image(image_rgb)
+        size_wh = (image_rgb.shape[1], image_rgb.shape[0])
+        self._box = checked_box(box_xywh, size_wh)
+        self._size_wh = size_wh
+        self._start(image_rgb, self._box.copy())
+
+    def update(self, image_rgb: ImageRGB) -> Estimate:
+        """The target on the next frame; where it is lost, the last box with score 0.
+
+        Raises:
+            NotInitialisedError: `init` was not called.
+            FrameError: an image of another size than the first one.
+        """
+        if self._size_wh is None:
+            raise NotInitialisedError("call init(image_rgb, box_xywh) before update(image_rgb)")
+        checked_image(image_rgb, self._size_wh)
+        box, score = self._step(image_rgb)
+        if box is None or not np.isfinite(box).all() or not np.isfinite(score):
+            return Estimate(self._box.copy(), 0.0)
+        self._box = keep_in_frame(np.asarray(box, dtype=np.float64), self._size_wh)
+        return Estimate(self._box.copy(), float(np.clip(score, 0.0, 1.0)))
+
+    def _start(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
+        raise NotImplementedError
+
+    def _step(self, image_rgb: ImageRGB) -> tuple[BoxXYWH | None, float]:
+        """The new box (None where the target was not found) and its score."""
+        raise NotImplementedError

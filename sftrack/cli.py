@@ -14,18 +14,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from sftrack.errors import BoxError, ConfigError, SFTrackError, SinkError
+from sftrack.errors import BoxError, SFTrackError, SinkError
 
 if TYPE_CHECKING:
     from sftrack.config import Config
     from sftrack.contracts import BoxXYWH, FrameSource
     from sftrack.pipeline import SFTracker
-    from sftrack.session import Summary
     from sftrack.sinks import SinkGroup
+    from sftrack.summary import Summary
 
 EXIT_OK, EXIT_OURS, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 
-RESULT_FILES = ("boxes.txt", "times.txt", "track.jsonl", "annotated.*", "masks/*.png")
+RESULT_FILES = ("boxes.txt", "times.txt", "track.jsonl", "annotated.*", "masks/[0-9]*.png")
 
 _EXAMPLES = """\
 examples:
@@ -187,26 +187,22 @@ def _logging_on_stderr(level: int) -> Iterator[None]:
 
 
 def _track(args: argparse.Namespace) -> int:
-    from sftrack.boxes import checked_box, parse_box
-    from sftrack.presets import resolve_preset
+    from sftrack.boxes import parse_box
     from sftrack.sinks import open_sinks
     from sftrack.sources import open_source
 
-    config = _settings(args)
-    preset, reason = resolve_preset(config.preset)
+    config, reason = _settings(args)
     box = parse_box(args.box) if args.box is not None else None
-    headless = _is_headless(args.headless)
-    if headless and box is None and not args.demo:
-        raise BoxError("expected --box x,y,w,h with the target in the first frame, because there is no viewer to drag it in")
+    headless = _is_headless(args.headless, needs_box=box is None and not args.demo)
     with open_source(
         video=args.video, frames=args.frames, camera=args.camera, demo=args.demo, start_frame=args.start_frame, max_frames=args.max_frames
     ) as source:
         if box is None and args.demo:
             box = source.start_box_xywh  # type: ignore[attr-defined]  # only the demo knows its target
-        if box is not None:
-            box = checked_box(box, source.frame_size_wh)
+        box = _checked_start(box, source)
         out_dir = results_folder(args.out, source.name, overwrite=args.overwrite)
-        with _make_tracker(config, preset) as tracker:
+        with _make_tracker(config) as tracker:
+            remove_results(out_dir)
             sinks = open_sinks(
                 out_dir,
                 frame_size_wh=source.frame_size_wh,
@@ -216,43 +212,65 @@ def _track(args: argparse.Namespace) -> int:
             )
             say(f"{source.name}: {reason}; device {tracker.device}; results go to {out_dir}/")
             summary = _run(source, tracker, sinks, box, headless=headless, with_mask=args.save_masks)
-    say(describe(summary, source.name, _codec_of(sinks), out_dir), stdout=True)
+    say(summary.line(source.name, out_dir, _codec_of(sinks)), stdout=True)
     if summary.failure is not None:
         raise summary.failure
     return EXIT_INTERRUPTED if summary.interrupted else EXIT_OK
 
 
-def _settings(args: argparse.Namespace) -> "Config":
-    """The settings file, if any, with the flags that were given on top."""
+def _settings(args: argparse.Namespace) -> tuple["Config", str]:
+    """The settings file, if any, with the flags that were given on top; and which channels will run, in words."""
     from sftrack.config import Config, load_config
+    from sftrack.presets import resolve_preset
 
     config = load_config(args.config) if args.config is not None else Config()
-    if args.preset is not None:
-        config = dataclasses.replace(config, preset=args.preset, channels=())
     if args.device is not None:
         config = dataclasses.replace(config, device=args.device)
-    return config
+    if args.preset is not None:
+        config = dataclasses.replace(config, preset=args.preset, channels=())
+    if config.channels:
+        return config, f"{len(config.channels)} channels from {args.config}"
+    preset, reason = resolve_preset(config.preset)
+    return dataclasses.replace(config, preset=preset), reason
 
 
-def _is_headless(asked: bool | None) -> bool:
-    if asked:
-        return True
-    from sftrack.gui import can_show
+def _is_headless(asked: bool | None, *, needs_box: bool) -> bool:
+    """Whether to run without the viewer; unless asked for or against, it is shown wherever it can be.
 
-    if can_show():
-        return False
-    if asked is None:
-        return True
-    raise ConfigError("--no-headless needs a display and PyQt5 (pip install 'sftrack[gui]'); leave it out to run without a viewer")
+    Raises:
+        DisplayError: the viewer was asked for, and no window can be shown.
+        BoxError: there is neither a box nor a viewer to drag one in.
+    """
+    from sftrack.gui import require_display, why_not_shown
+
+    if asked is False:
+        require_display()
+    reason = "--headless" if asked else why_not_shown()
+    if reason is not None and needs_box:
+        raise BoxError(f"expected --box x,y,w,h, the target in the first frame, because nobody can drag it in a viewer: {reason}")
+    if reason is not None and not asked:
+        say(f"no viewer: {reason}")
+    return reason is not None
 
 
-def _make_tracker(config: "Config", preset: str) -> "SFTracker":
+def _checked_start(box: "BoxXYWH | None", source: "FrameSource") -> "BoxXYWH | None":
+    from sftrack.boxes import checked_box
+
+    if box is None:
+        return None
+    clipped = checked_box(box, source.frame_size_wh)
+    if (clipped != box).any():
+        say(f"the box lies partly outside the frame; clipped to {','.join(f'{value:g}' for value in clipped)}")
+    return clipped
+
+
+def _make_tracker(config: "Config") -> "SFTracker":
     from sftrack.config import resolve_device
     from sftrack.pipeline import SFTracker
 
     device = resolve_device(config.device)
     if not config.channels:
-        return SFTracker.from_preset(preset, device=device, config=config.pipeline)
+        return SFTracker.from_preset(config.preset, device=device, config=config.pipeline)
     from sftrack.presets import create_channels
 
     return SFTracker(create_channels(config.channels, device), config.pipeline, device=device)
@@ -261,13 +279,18 @@ def _make_tracker(config: "Config", preset: str) -> "SFTracker":
 def _run(
     source: "FrameSource", tracker: "SFTracker", sinks: "SinkGroup", box: "BoxXYWH | None", *, headless: bool, with_mask: bool
 ) -> "Summary":
-    if box is not None and headless:
+    if headless and box is not None:
         from sftrack.session import run_session
 
         return run_session(source, tracker, sinks, box, with_mask=with_mask)
     from sftrack.gui import run_viewer
+    from sftrack.summary import Summary
 
-    return run_viewer(source, tracker, sinks, box_xywh=box, with_mask=with_mask)
+    summary = Summary()
+    viewed = run_viewer(source, tracker, box_xywh=box, sinks=[summary, sinks], with_mask=with_mask)
+    summary.interrupted, summary.failure = viewed.interrupted, viewed.error
+    summary.decode_failures = source.decode_failures
+    return summary
 
 
 def results_folder(out: str | None, source_name: str, *, overwrite: bool = False) -> Path:
@@ -277,7 +300,8 @@ def results_folder(out: str | None, source_name: str, *, overwrite: bool = False
         SinkError: `out` holds the results of another run, and `overwrite` is False.
     """
     if out is None:
-        name = re.sub(r"[^\w.-]+", "_", Path(source_name).stem if "://" not in source_name else source_name).strip("._") or "run"
+        stem = re.sub(r"//[^/@]*@", "//", source_name) if "://" in source_name else Path(source_name).stem  # no password in a folder name
+        name = re.sub(r"[^\w.-]+", "_", stem).strip("._") or "run"
         number, folder = 1, Path("runs", name)
         while _results_in(folder):
             number += 1
@@ -285,10 +309,21 @@ def results_folder(out: str | None, source_name: str, *, overwrite: bool = False
         return folder
     former = _results_in(Path(out))
     if former and not overwrite:
-        raise SinkError(f"{out} already holds results ({former[0].name}); give another --out, or --overwrite to replace them")
-    for path in former:
-        path.unlink()
+        raise SinkError(f"'{out}' already holds results ({former[0].name}); give another --out, or --overwrite to replace them")
     return Path(out)
+
+
+def remove_results(folder: Path) -> None:
+    """Remove a former run's files, of which a shorter or smaller run would leave some standing.
+
+    Raises:
+        SinkError: no permission.
+    """
+    try:
+        for path in _results_in(folder):
+            path.unlink()
+    except OSError as error:
+        raise SinkError(f"cannot replace {error.filename}: {error.strerror}; give another --out") from error
 
 
 def _results_in(folder: Path) -> list[Path]:
@@ -297,17 +332,3 @@ def _results_in(folder: Path) -> list[Path]:
 
 def _codec_of(sinks: "SinkGroup") -> str | None:
     return next((sink.codec_name for sink in sinks.sinks if hasattr(sink, "codec_name")), None)
-
-
-def describe(summary: "Summary", source_name: str, codec: str | None, out_dir: Path) -> str:
-    """The run in one line: frames, speed, what went wrong on the way, and where the files are."""
-    parts = [
-        f"{summary.frames} frames of {source_name} at {summary.frames_per_second:.1f} frames/s (mean, all included)",
-        f"p95 latency {summary.p95_latency_s * 1e3:.1f} ms",
-        f"lost in {summary.states['lost']}, uncertain in {summary.states['uncertain']}",
-        f"{summary.decode_failures} could not be decoded",
-        "channel failures: " + (", ".join(f"{name} {count}" for name, count in summary.channel_failures.items()) or "none"),
-    ]
-    if codec is not None:
-        parts.append(f"video {codec}")
-    return "; ".join([*parts, f"files in {out_dir}/"])

@@ -4,53 +4,67 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 from tqdm import tqdm
 
-from sftrack.contracts import BoxXYWH, Frame, FrameSource, ResultSink, TrackResult
+from sftrack.contracts import BoxXYWH, Frame, FrameSource, ResultSink
 from sftrack.errors import SFTrackError, SourceError
+from sftrack.summary import Summary
 
 if TYPE_CHECKING:
     from sftrack.pipeline import SFTracker
 
 
-@dataclass
-class Summary:
-    """What a run did. `failure` is what ended it early; all results up to there are in the files.
+def run_session(
+    source: FrameSource,
+    tracker: "SFTracker",
+    sink: ResultSink,
+    box_xywh: BoxXYWH,
+    *,
+    with_mask: bool = False,
+    progress: bool | None = None,
+) -> Summary:
+    """Track from the source's first frame to its end and close the sink, whatever ends the run.
 
-    `elapsed_s` covers reading, tracking and writing; `latencies_s` has the tracker's part of each frame after the first.
+    Args:
+        box_xywh: the target in the first frame, in its pixels.
+        with_mask: ask the tracker for full-frame masks (needed by sinks that write or draw them).
+        progress: show a bar on stderr; None means only where stderr is a terminal.
+
+    Returns:
+        The summary. A lost source or a file that cannot be written is in its `failure`, because results exist all the same.
+
+    Raises:
+        SFTrackError: nothing could be tracked: a bad start box, no frame at all.
     """
-
-    frames: int = 0
-    elapsed_s: float = 0.0
-    latencies_s: list[float] = field(default_factory=list)
-    states: Counter[str] = field(default_factory=Counter)
-    channel_failures: dict[str, int] = field(default_factory=dict)
-    decode_failures: int = 0
-    interrupted: bool = False
-    failure: SFTrackError | None = None
-
-    @property
-    def frames_per_second(self) -> float:
-        return self.frames / self.elapsed_s if self.elapsed_s > 0 else 0.0
-
-    @property
-    def p95_latency_s(self) -> float:
-        return float(np.percentile(self.latencies_s, 95)) if self.latencies_s else 0.0
-
-    def count(self, result: TrackResult) -> None:
-        """Add one frame; the first one only starts the channels, so its time is no latency."""
-        if self.frames:
-            self.latencies_s.append(result.timings_s.get("total", 0.0))
-        self.frames += 1
-        self.states[result.state] += 1
-        self.channel_failures = {channel.name: channel.failures for channel in result.channels if channel.failures}
+    summary, interrupt = Summary(), Interrupt()
+    start_s = time.perf_counter()
+    try:
+        with interrupt, sink, _bar(source, progress) as bar:
+            for frame in interrupt.frames(source):
+                if summary.frames == 0:
+                    result = tracker.init(frame.image_rgb, box_xywh, with_mask=with_mask)
+                else:
+                    result = tracker.update(frame.image_rgb, with_mask=with_mask)
+                summary.write(frame, result)
+                sink.write(frame, result)
+                bar.set_postfix_str(result.state, refresh=False)
+                bar.update()
+    except SFTrackError as error:
+        if summary.frames == 0:
+            raise
+        summary.failure = error
+    except KeyboardInterrupt:  # the second one: the user does not want to wait for the frame's end
+        interrupt.requested = True
+    summary.interrupted = interrupt.requested
+    summary.elapsed_s = time.perf_counter() - start_s
+    summary.decode_failures = source.decode_failures
+    if summary.frames == 0 and not summary.interrupted:
+        raise SourceError(f"expected at least one frame from {source.name}, got none; give another source or a smaller --start-frame")
+    return summary
 
 
 class Interrupt:
@@ -93,55 +107,6 @@ class Interrupt:
             if frame is None:
                 return
             yield frame
-
-
-def run_session(
-    source: FrameSource,
-    tracker: "SFTracker",
-    sink: ResultSink,
-    box_xywh: BoxXYWH,
-    *,
-    with_mask: bool = False,
-    progress: bool | None = None,
-) -> Summary:
-    """Track from the source's first frame to its end and close the sink, whatever ends the run.
-
-    Args:
-        box_xywh: the target in the first frame, in its pixels.
-        with_mask: ask the tracker for full-frame masks (needed by sinks that write or draw them).
-        progress: show a bar on stderr; None means only where stderr is a terminal.
-
-    Returns:
-        The summary. A lost source or a file that cannot be written is in its `failure`, because results exist all the same.
-
-    Raises:
-        SFTrackError: nothing could be tracked: a bad start box, no frame at all.
-    """
-    summary, interrupt = Summary(), Interrupt()
-    start_s = time.perf_counter()
-    try:
-        with interrupt, sink, _bar(source, progress) as bar:
-            for frame in interrupt.frames(source):
-                if summary.frames == 0:
-                    result = tracker.init(frame.image_rgb, box_xywh, with_mask=with_mask)
-                else:
-                    result = tracker.update(frame.image_rgb, with_mask=with_mask)
-                summary.count(result)
-                sink.write(frame, result)
-                bar.set_postfix_str(result.state, refresh=False)
-                bar.update()
-    except SFTrackError as error:
-        if summary.frames == 0:
-            raise
-        summary.failure = error
-    except KeyboardInterrupt:  # the second one: the user does not want to wait for the frame's end
-        interrupt.requested = True
-    summary.interrupted = interrupt.requested
-    summary.elapsed_s = time.perf_counter() - start_s
-    summary.decode_failures = source.decode_failures
-    if summary.frames == 0 and not summary.interrupted:
-        raise SourceError(f"expected at least one frame from {source.name}, got none; give another file or a smaller --start-frame")
-    return summary
 
 
 def _bar(source: FrameSource, progress: bool | None) -> "tqdm[Any]":

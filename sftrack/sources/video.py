@@ -1,0 +1,232 @@
+"""Frames from a video file, decoded by FFmpeg's libraries through PyAV."""
+
+import logging
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from sftrack.contracts import Frame, ImageRGB
+from sftrack.errors import SourceError
+from sftrack.sources.base import BaseSource, fit_to_size, limited_count
+
+logger = logging.getLogger(__name__)
+
+MAX_READ_ERRORS = 20
+"""Consecutive errors of the file reader (not of the decoder) after which the rest of the file is given up."""
+
+HEADER_SLACK_FRAMES = 2
+"""Files are often one or two frames shorter than their header says; more than that is damage."""
+
+
+class VideoFileSource(BaseSource):
+    """A video file from its first frame (or `start_frame`) to its last or to where the damage begins.
+
+    Rotation metadata is applied. A frame that cannot be decoded is left out and counted in `decode_failures`, its index is not used
+    again. `time_s` counts from the beginning of the stream, also for a variable frame rate.
+    """
+
+    def __init__(self, path: str | Path, *, start_frame: int = 0, max_frames: int | None = None) -> None:
+        """Open the file and decode its first frame.
+
+        Raises:
+            SourceError: missing file, not a video, no frames, or `start_frame` behind the end.
+        """
+        self._path, self._max_frames = Path(path), max_frames
+        self._closed = False
+        self._container = _open(self._path)
+        try:
+            self._stream = _first_video_stream(self._container, self._path)
+            rate = self._stream.average_rate or self._stream.guessed_rate
+            total = _frame_total(self._container, self._stream, rate)
+            super().__init__(
+                name=self._path.name,
+                frame_size_wh=(0, 0),
+                frames_per_second=float(rate) if rate else None,
+                frame_count=limited_count(total, start_frame, max_frames),
+            )
+            self._frames = self._decode_from(start_frame)
+            self._first: av.VideoFrame | None = next(self._frames, None)
+            if self._first is None:
+                raise _no_frames(self._path, start_frame)
+            image = _to_rgb(self._first)
+        except BaseException:
+            self._container.close()
+            raise
+        self.frame_size_wh = (image.shape[1], image.shape[0])
+
+    def __iter__(self) -> Iterator[Frame]:
+        return islice(self._deliver(), self._max_frames)
+
+    def close(self) -> None:
+        self._closed = True
+        self._frames.close()
+        self._container.close()
+
+    def _deliver(self) -> Iterator[Frame]:
+        resized = False
+        while not self._closed:
+            decoded, self._first = self._first or next(self._frames, None), None
+            if decoded is None:
+                return
+            image = _to_rgb(decoded)
+            if image.shape[1::-1] != self.frame_size_wh and not resized:
+                resized = True
+                logger.warning(
+                    "%s: frame %d changes size to %dx%d; rescaled to the first size", self.name, self._index, *image.shape[1::-1]
+                )
+            yield Frame(fit_to_size(image, self.frame_size_wh), self._index, self._time_s(decoded))
+
+    def _time_s(self, decoded: av.VideoFrame) -> float:
+        if decoded.pts is None or decoded.time_base is None:
+            return self._index / (self.frames_per_second or 1.0)
+        return float((decoded.pts - (self._stream.start_time or 0)) * decoded.time_base)
+
+    def _decode_from(self, start_frame: int) -> "_Frames":
+        """Decoded pictures from `start_frame` on; `self._index` is the position of the last one."""
+        self._index = -1
+        target_pts, skip = None, start_frame
+        if start_frame:
+            all_pts = _presentation_times(self._container, self._stream)
+            if all_pts is None:
+                # without time stamps only counting from the beginning is reliable
+                self._container.seek(self._stream.start_time or 0, stream=self._stream)
+            elif start_frame >= len(all_pts):
+                raise _no_frames(self._path, start_frame)
+            else:
+                target_pts, skip = all_pts[start_frame], 0
+                self._container.seek(target_pts, stream=self._stream, backward=True)
+                self._index = start_frame - 1
+        return _Frames(self._pictures(skip, target_pts))
+
+    def _pictures(self, skip: int, target_pts: int | None) -> Iterator[av.VideoFrame]:
+        waiting = target_pts is not None
+        for decoded in self._attempts():
+            if waiting and (decoded is None or decoded.pts is None or decoded.pts < target_pts):
+                continue
+            waiting = False
+            self._index += 1
+            if decoded is None:
+                self._count_failure(f"frame {self._index} cannot be decoded; left out")
+            elif self._index >= skip:
+                yield decoded
+        missing = self._stream.frames - self._index - 1
+        if self._stream.frames and missing > HEADER_SLACK_FRAMES:
+            self._count_failure(f"ends after {self._index + 1} of {self._stream.frames} frames (truncated?)", frames=missing)
+
+    def _attempts(self) -> Iterator[av.VideoFrame | None]:
+        """Each decoded picture, None for each one that is damaged."""
+        read_errors = 0
+        while read_errors < MAX_READ_ERRORS:
+            try:
+                for packet in self._container.demux(self._stream):
+                    read_errors = 0
+                    yield from _decoded(packet)
+                return
+            except av.FFmpegError:
+                read_errors += 1
+                yield None
+
+
+class _Frames(Iterator[av.VideoFrame]):
+    """A generator that can be ended from another thread than the one that is inside it."""
+
+    def __init__(self, pictures: Iterator[av.VideoFrame]) -> None:
+        self._pictures, self._ended = pictures, False
+
+    def __next__(self) -> av.VideoFrame:
+        if self._ended:
+            raise StopIteration
+        return next(self._pictures)
+
+    def close(self) -> None:
+        self._ended = True
+
+
+def _decoded(packet: "av.Packet[VideoStream]") -> Iterator[av.VideoFrame | None]:
+    try:
+        pictures = packet.decode()
+    except av.FFmpegError:
+        yield None
+        return
+    for picture in pictures:
+        yield None if picture.is_corrupt else picture
+
+
+def _to_rgb(decoded: av.VideoFrame) -> ImageRGB:
+    image = decoded.to_ndarray(format="rgb24")
+    quarter_turns = round(decoded.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
+
+
+def _open(path: Path) -> InputContainer:
+    if not path.is_file():
+        found = "a folder; use --frames for a folder of images" if path.is_dir() else "nothing there; check the path"
+        raise SourceError(f"expected a video file at '{path}', found {found}")
+    try:
+        return av.open(str(path), metadata_errors="replace")
+    except PermissionError as error:
+        raise SourceError(f"expected a readable video file, no permission to read '{path}'; change its permissions") from error
+    except (av.FFmpegError, OSError) as error:
+        raise SourceError(f"expected a video file, '{path}' {_what_is_wrong(path)}") from error
+
+
+def _what_is_wrong(path: Path) -> str:
+    head = path.read_bytes()[:12] if path.stat().st_size < 2**20 else _head(path)
+    if not head:
+        return "is empty (0 bytes); copy it again"
+    if head[4:8] in (b"ftyp", b"mdat", b"moov"):
+        return "is an MP4 without its index (moov), so it was cut off while being recorded or copied; copy or record it again"
+    return "is not one; give a file such as mp4, mkv, avi, mov or webm"
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(12)
+
+
+def _first_video_stream(container: InputContainer, path: Path) -> VideoStream:
+    if not container.streams.video:
+        raise SourceError(f"expected a video file, '{path}' has no video stream (only sound or data); give another file")
+    stream = container.streams.video[0]
+    # the trackers need both cores; a second decoding thread was measured to gain nothing at 854x480
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def _frame_total(container: InputContainer, stream: VideoStream, rate: Fraction | None) -> int | None:
+    if stream.frames:
+        return stream.frames
+    if stream.duration is not None and stream.time_base is not None:
+        seconds = float(stream.duration * stream.time_base)
+    elif container.duration is not None:
+        seconds = container.duration / av.time_base
+    else:
+        return None
+    return round(seconds * float(rate)) or None if rate else None
+
+
+def _presentation_times(container: InputContainer, stream: VideoStream) -> list[int] | None:
+    """The time stamps of all frames in the order of showing, without decoding; None where the file has none."""
+    times: list[int] = []
+    try:
+        for packet in container.demux(stream):
+            if packet.size and not packet.is_discard:
+                if packet.pts is None:
+                    return None
+                times.append(packet.pts)
+    except av.FFmpegError:
+        logger.debug("damage found while counting frames", exc_info=True)
+    times.sort()
+    return times
+
+
+def _no_frames(path: Path, start_frame: int) -> SourceError:
+    if start_frame:
+        return SourceError(f"expected more than {start_frame} frames in '{path}', it has fewer; choose a smaller start frame")
+    return SourceError(f"expected a video with frames, '{path}' has none that can be decoded; copy or convert it again")

@@ -1,0 +1,62 @@
+"""Everything the viewer says in its status bar, without Qt."""
+
+from sftrack.contracts import FrameSource, TrackResult
+from sftrack.errors import SFTrackError
+
+from .roles import Phase, Snapshot
+
+CHOOSE_TEXT = "drag a box around the target"
+
+
+def phase_text(phase: Phase, source: FrameSource, has_target: bool) -> str:
+    """What is going on and what the user can do."""
+    match phase:
+        case Phase.STARTING:
+            return f"starting with {source.name} ..."
+        case Phase.CHOOSING:
+            return f"{CHOOSE_TEXT} (Esc keeps the old one)" if has_target else CHOOSE_TEXT
+        case Phase.PAUSED:
+            return "paused: Space goes on, R chooses the target again"
+        case Phase.RUNNING:
+            return "Space pauses, R chooses the target again, H shows all keys"
+        case Phase.ENDED:
+            return "end of video: Q quits"
+
+
+def info_text(source: FrameSource, snapshot: Snapshot | None) -> str:
+    """The figures: source, size, rates, losses, score, failed channels."""
+    width, height = source.frame_size_wh
+    parts = [source.name, f"{width} x {height}"]
+    parts.append(f"{source.frames_per_second:.4g} fps in" if source.frames_per_second else "no frame rate")
+    if snapshot is None:
+        return "  |  ".join(parts)
+    parts.append(_position_text(source, snapshot))
+    parts.append(f"{snapshot.tracked_fps:.1f} fps tracked" if snapshot.tracked_fps is not None else "- fps tracked")
+    parts.append(f"{snapshot.frames_not_shown} dropped")
+    if snapshot.frames_skipped:
+        parts.append(f"{snapshot.frames_skipped} skipped by the source")
+    if source.decode_failures:
+        parts.append(f"{source.decode_failures} damaged")
+    if snapshot.result is not None:
+        parts.append(f"score {snapshot.result.score:.2f}")
+        parts += failed_channels_text(snapshot.result)
+    return "  |  ".join(parts)
+
+
+def _position_text(source: FrameSource, snapshot: Snapshot) -> str:
+    number = snapshot.frame.index + 1
+    return f"frame {number} of {source.frame_count}" if source.frame_count else f"frame {number}"
+
+
+def failed_channels_text(result: TrackResult) -> list[str]:
+    """The channels that failed on this frame, with how often they did so far; empty where none did."""
+    failed = [f"{channel.name} ({channel.failures}x)" for channel in result.channels if channel.box_xywh is None]
+    return [f"failed: {', '.join(failed)}"] if failed else []
+
+
+def error_text(error: BaseException, what: str) -> str:
+    """An error in words: ours as they are, foreign ones with what failed and their type."""
+    if isinstance(error, SFTrackError):
+        return str(error)
+    first_line = (str(error).splitlines() or [""])[0]
+    return f"{what} failed: {first_line or 'no reason given'} ({type(error).__name__}); --debug shows more"

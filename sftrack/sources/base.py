@@ -3,7 +3,6 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Self
 
 import cv2
@@ -46,7 +45,7 @@ class BaseSource(FrameSource):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     def _count_failure(self, message: str, *, frames: int = 1) -> None:

@@ -99,7 +99,7 @@ class CameraSource(BaseSource):
         self._connection = _Connection(self._address, open_capture)
         try:
             first = self._next_picture(open_timeout_s)
-        except _ConnectionLost as error:
+        except _LostError as error:
             self._connection.close()
             raise SourceError(f"expected a camera at '{address}', {error}; check that it is connected and not in use") from error
         if first is None:
@@ -135,7 +135,7 @@ class CameraSource(BaseSource):
             return newer or first
         try:
             return self._next_picture(self._read_timeout_s)
-        except _ConnectionLost as error:
+        except _LostError as error:
             return self._reconnect(str(error))
 
     def _next_picture(self, timeout_s: float) -> "_Picture | None":
@@ -146,7 +146,7 @@ class CameraSource(BaseSource):
             if picture is not None:
                 return picture
             if time.monotonic() > deadline_s:
-                raise _ConnectionLost(f"it delivered nothing for {timeout_s:g} s")
+                raise _LostError(f"it delivered nothing for {timeout_s:g} s")
         return None
 
     def _reconnect(self, reason: str) -> "_Picture | None":
@@ -161,7 +161,7 @@ class CameraSource(BaseSource):
             self._connection = _Connection(self._address, self._open_capture)
             try:
                 picture = self._next_picture(self._open_timeout_s)
-            except _ConnectionLost as error:
+            except _LostError as error:
                 reason = str(error)
                 continue
             self._tell(f"{self.name} is back")
@@ -170,7 +170,8 @@ class CameraSource(BaseSource):
             return picture
         self._connection.close()
         raise SourceLostError(
-            f"{self.name} disappeared ({reason}) and did not come back after {len(self._retry_delays_s)} retries; check the cable or network"
+            f"expected {self.name} to deliver frames, it disappeared ({reason}) and did not come back after "
+            f"{len(self._retry_delays_s)} retries; check the cable or the network"
         )
 
     def _tell(self, message: str) -> None:
@@ -179,7 +180,7 @@ class CameraSource(BaseSource):
             self._on_waiting(message)
 
 
-class _ConnectionLost(Exception):
+class _LostError(Exception):
     """Says why, in words that fit after a comma."""
 
 
@@ -216,13 +217,13 @@ class _Connection:
         """The newest picture, None where none came within `timeout_s`.
 
         Raises:
-            _ConnectionLost: there will be no more.
+            _LostError: there will be no more.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._newest is not None or self._lost is not None, timeout_s)
             picture, self._newest = self._newest, None
             if picture is None and self._lost is not None:
-                raise _ConnectionLost(self._lost)
+                raise _LostError(self._lost)
             return picture
 
     def close(self) -> None:

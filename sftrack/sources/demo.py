@@ -153,6 +153,13 @@ def _camera(index: int) -> Affine:
     return _similarity(zoom, 2.5 * math.sin(2.6 * math.pi * t), (look_x, look_y), (FRAME_SIZE_WH[0] / 2, FRAME_SIZE_WH[1] / 2))
 
 
+def _picture(name: str) -> NDArray[np.uint8]:
+    """One of the pictures inside the scikit-image package, as it is stored."""
+    import skimage.data  # slow to import, and only the demo needs it
+
+    return np.asarray(getattr(skimage.data, name)(), dtype=np.uint8)
+
+
 def _similarity(scale: float, angle_deg: float, from_xy: tuple[float, float], to_xy: tuple[float, float]) -> Affine:
     cos, sin = scale * math.cos(math.radians(angle_deg)), scale * math.sin(math.radians(angle_deg))
     linear = np.array([[cos, -sin], [sin, cos]])
@@ -179,9 +186,7 @@ def _region(to_frame: Affine, sprite: _Sprite) -> tuple[int, int, int, int]:
 
 def _cut_out_cup() -> _Sprite:
     """The cup with saucer and spoon of scikit-image's coffee picture."""
-    import skimage.data  # slow to import, and only the demo needs it
-
-    photo = np.asarray(skimage.data.coffee())
+    photo = _picture("coffee")
     fine = 4
     mask = np.zeros((photo.shape[0] * fine, photo.shape[1] * fine), np.uint8)
     spoon = [(397, 72), (400, 68), (408, 67), (418, 69), (423, 77), (421, 90), (415, 108), (408, 122), (396, 120)]
@@ -190,12 +195,10 @@ def _cut_out_cup() -> _Sprite:
     cv2.fillPoly(mask, [np.array(spoon, np.int32) * fine], (255,))
     alpha = cv2.GaussianBlur(cv2.resize(mask, photo.shape[1::-1], interpolation=cv2.INTER_AREA), (0, 0), 1.0)
     crop = (slice(10, 398), slice(68, 490))
-    small_rgb, small_alpha = (
-        cv2.copyMakeBorder(
-            cv2.resize(picture[crop], None, fx=SPRITE_SCALE, fy=SPRITE_SCALE, interpolation=cv2.INTER_AREA), *[MARGIN_PX] * 4, border
-        )
-        for picture, border in ((photo, cv2.BORDER_REPLICATE), (alpha.astype(np.float32) / 255, cv2.BORDER_CONSTANT))
-    )
+    small_rgb = cv2.resize(photo[crop], None, fx=SPRITE_SCALE, fy=SPRITE_SCALE, interpolation=cv2.INTER_AREA)
+    small_rgb = np.pad(small_rgb, ((MARGIN_PX, MARGIN_PX), (MARGIN_PX, MARGIN_PX), (0, 0)), mode="edge")
+    small_alpha = cv2.resize(alpha[crop].astype(np.float32) / 255, None, fx=SPRITE_SCALE, fy=SPRITE_SCALE, interpolation=cv2.INTER_AREA)
+    small_alpha = np.pad(small_alpha, MARGIN_PX)
     shadow = cv2.GaussianBlur(small_alpha, (0, 0), 6.0)
     return _Sprite(np.asarray(small_rgb, np.uint8), np.asarray(small_alpha, np.float32), np.asarray(shadow, np.float32))
 
@@ -238,9 +241,7 @@ def _paint_world() -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.f
 
 def _grass(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
     """`(H, W)` grey lawn: two mirrored repetitions of the picture, each shown where the other one has its visible mirror axis."""
-    import skimage.data
-
-    picture = np.asarray(skimage.data.grass())
+    picture = _picture("grass")
     height, width = x.shape
     layers = [np.pad(tile, ((0, height - 512), (0, width - 512)), mode="symmetric") for tile in (picture, picture.T)]
     shifted = np.roll(layers[1], (256, 256), axis=(0, 1)).astype(np.float32)
@@ -251,9 +252,7 @@ def _grass(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32
 
 def _wood(across: NDArray[np.float32], along: NDArray[np.float32]) -> NDArray[np.float32]:
     """`(H, W, 3)` wood of the table in the coffee picture, browner than the cup, its grain along the plank."""
-    import skimage.data
-
-    strip = np.asarray(skimage.data.coffee())[0:400, 505:595].astype(np.float32)
+    strip = _picture("coffee")[0:400, 505:595].astype(np.float32)
     grain = cv2.GaussianBlur(strip, (0, 0), sigmaX=0.6, sigmaY=4.0)
     grain = 0.45 * grain + 0.55 * grain.mean(axis=2, keepdims=True) * np.array([1.15, 1.0, 0.8], dtype=np.float32)
     column = (across + PLANK_WIDTH / 2) * (grain.shape[1] / PLANK_WIDTH)

@@ -1,6 +1,7 @@
 """Frames from a video file, decoded by FFmpeg's libraries through PyAV."""
 
 import logging
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice
@@ -39,6 +40,8 @@ class VideoFileSource(BaseSource):
         """
         self._path, self._max_frames = Path(path), max_frames
         self._closed = False
+        # FFmpeg's state must not be freed by one thread while another one decodes
+        self._decoding = threading.Lock()
         self._container = _open(self._path)
         try:
             self._stream = _first_video_stream(self._container, self._path)
@@ -64,14 +67,18 @@ class VideoFileSource(BaseSource):
         return islice(self._deliver(), self._max_frames)
 
     def close(self) -> None:
+        """Free the file; may be called from any thread."""
         self._closed = True
-        self._frames.close()
-        self._container.close()
+        with self._decoding:
+            self._container.close()
 
     def _deliver(self) -> Iterator[Frame]:
         resized = False
         while not self._closed:
-            decoded, self._first = self._first or next(self._frames, None), None
+            with self._decoding:
+                if self._closed:
+                    return
+                decoded, self._first = self._first or next(self._frames, None), None
             if decoded is None:
                 return
             image = _to_rgb(decoded)
@@ -87,7 +94,7 @@ class VideoFileSource(BaseSource):
             return self._index / (self.frames_per_second or 1.0)
         return float((decoded.pts - (self._stream.start_time or 0)) * decoded.time_base)
 
-    def _decode_from(self, start_frame: int) -> "_Frames":
+    def _decode_from(self, start_frame: int) -> Iterator[av.VideoFrame]:
         """Decoded pictures from `start_frame` on; `self._index` is the position of the last one."""
         self._index = -1
         target_pts, skip = None, start_frame
@@ -102,14 +109,13 @@ class VideoFileSource(BaseSource):
                 target_pts, skip = all_pts[start_frame], 0
                 self._container.seek(target_pts, stream=self._stream, backward=True)
                 self._index = start_frame - 1
-        return _Frames(self._pictures(skip, target_pts))
+        return self._pictures(skip, target_pts)
 
     def _pictures(self, skip: int, target_pts: int | None) -> Iterator[av.VideoFrame]:
-        waiting = target_pts is not None
         for decoded in self._attempts():
-            if waiting and (decoded is None or decoded.pts is None or decoded.pts < target_pts):
+            if target_pts is not None and (decoded is None or decoded.pts is None or decoded.pts < target_pts):
                 continue
-            waiting = False
+            target_pts = None
             self._index += 1
             if decoded is None:
                 self._count_failure(f"frame {self._index} cannot be decoded; left out")
@@ -133,21 +139,6 @@ class VideoFileSource(BaseSource):
                 yield None
 
 
-class _Frames(Iterator[av.VideoFrame]):
-    """A generator that can be ended from another thread than the one that is inside it."""
-
-    def __init__(self, pictures: Iterator[av.VideoFrame]) -> None:
-        self._pictures, self._ended = pictures, False
-
-    def __next__(self) -> av.VideoFrame:
-        if self._ended:
-            raise StopIteration
-        return next(self._pictures)
-
-    def close(self) -> None:
-        self._ended = True
-
-
 def _decoded(packet: "av.Packet[VideoStream]") -> Iterator[av.VideoFrame | None]:
     try:
         pictures = packet.decode()
@@ -159,7 +150,7 @@ def _decoded(packet: "av.Packet[VideoStream]") -> Iterator[av.VideoFrame | None]
 
 
 def _to_rgb(decoded: av.VideoFrame) -> ImageRGB:
-    image = decoded.to_ndarray(format="rgb24")
+    image = np.asarray(decoded.to_ndarray(format="rgb24"), dtype=np.uint8)
     quarter_turns = round(decoded.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
 
@@ -177,17 +168,13 @@ def _open(path: Path) -> InputContainer:
 
 
 def _what_is_wrong(path: Path) -> str:
-    head = path.read_bytes()[:12] if path.stat().st_size < 2**20 else _head(path)
+    with path.open("rb") as file:
+        head = file.read(12)
     if not head:
         return "is empty (0 bytes); copy it again"
     if head[4:8] in (b"ftyp", b"mdat", b"moov"):
         return "is an MP4 without its index (moov), so it was cut off while being recorded or copied; copy or record it again"
     return "is not one; give a file such as mp4, mkv, avi, mov or webm"
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(12)
 
 
 def _first_video_stream(container: InputContainer, path: Path) -> VideoStream:

@@ -1,0 +1,61 @@
+"""`masks/%05d.png`: the refined segmentation of each frame."""
+
+import contextlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from sftrack.contracts import Frame, TrackResult
+from sftrack.errors import SinkError
+from sftrack.sinks.base import BaseSink
+from sftrack.sinks.files import sink_error
+
+MASK_THRESHOLD = 0.5
+
+
+class MasksSink(BaseSink):
+    """One 8-bit grey PNG of the frame's size per frame, named by its index: 255 on the object, 0 elsewhere (as in DAVIS).
+
+    With `soft=True` the values are 255 times the segmentation. A frame without a mask gets an empty picture, so that none is missing.
+    """
+
+    def __init__(self, folder: str | Path, *, soft: bool = False) -> None:
+        """Create the folder; pictures that are there already stay until they are overwritten.
+
+        Raises:
+            SinkError: it cannot be created.
+        """
+        self.path = Path(folder)
+        self._soft = soft
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise sink_error(self.path, error) from error
+
+    def write(self, frame: Frame, result: TrackResult) -> None:
+        """Write the frame's picture.
+
+        Raises:
+            SinkError: it cannot be written; no half picture is left.
+        """
+        path = self.path / f"{frame.index:05d}.png"
+        mask = result.mask
+        if mask is None:
+            levels = np.zeros(frame.image_rgb.shape[:2], np.uint8)
+        elif self._soft:
+            levels = np.rint(np.clip(np.nan_to_num(mask), 0.0, 1.0) * 255).astype(np.uint8)
+        else:
+            levels = np.where(mask >= MASK_THRESHOLD, np.uint8(255), np.uint8(0))
+        is_good, encoded = cv2.imencode(".png", levels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        if not is_good:
+            raise SinkError(f"expected to write '{path}', got a failure of the PNG encoder; try without masks")
+        try:
+            path.write_bytes(encoded.tobytes())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise sink_error(path, error) from error
+
+    def close(self) -> None:
+        """Nothing is left to do: every picture is complete."""

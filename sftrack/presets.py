@@ -8,11 +8,11 @@ from sftrack.contracts import Tracker
 from sftrack.errors import ConfigError
 
 LIGHT: tuple[ChannelConfig, ...] = (
-    ChannelConfig("csrt", "csrt", {"target_px": 40.0}),
-    ChannelConfig("kcf", "kcf", {"target_px": 40.0}),
-    ChannelConfig("mosse", "mosse", {"target_px": 60.0}),
-    ChannelConfig("medianflow", "medianflow", {"target_px": 60.0}),
-    ChannelConfig("mil", "mil", {"target_px": 30.0}),
+    ChannelConfig("csrt", "csrt", {"target_px": 40.0, "template_size": 100, "scales": 17}),
+    ChannelConfig("dcf", "dcf", {"window_px": 144.0, "padding": 2.0, "scales": 7, "scale_step": 1.05}),
+    ChannelConfig("flow", "flow", {"keeps_aspect": False}),
+    ChannelConfig("colour", "colour", {}),
+    ChannelConfig("mil", "mil", {"target_px": 24.0, "search_radius": 15.0, "features": 100}),
 )
 """Five channels that need no download; docs/channels.md has the measurements behind the choice."""
 

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _QT_LEVELS = {
     QtMsgType.QtDebugMsg: logging.DEBUG,
     QtMsgType.QtInfoMsg: logging.DEBUG,
-    QtMsgType.QtWarningMsg: logging.WARNING,
+    QtMsgType.QtWarningMsg: logging.INFO,  # About Qt's surroundings (XDG_RUNTIME_DIR, themes): nothing that a user of ours can act on.
     QtMsgType.QtCriticalMsg: logging.ERROR,
     QtMsgType.QtFatalMsg: logging.CRITICAL,
 }
@@ -89,12 +89,15 @@ def errors_in_dialogs(window: ViewerWindow) -> Iterator[None]:
     """An exception in a slot becomes a dialog and a line in the log; without this hook PyQt5 aborts the process."""
     reporter = _Reporter()
     reporter.problem.connect(lambda text: show_problem(text, window))
+    told: set[str] = set()
 
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         words = error_text(error, "the viewer")
-        logger.error("%s", words)
         logger.debug("the viewer's error", exc_info=(kind, error, trace))
-        reporter.problem.emit(words)
+        if words not in told:  # What fails in every repaint must not open a dialog for each.
+            told.add(words)
+            logger.error("%s", words)
+            reporter.problem.emit(words)
 
     before, sys.excepthook = sys.excepthook, report
     try:
@@ -105,7 +108,10 @@ def errors_in_dialogs(window: ViewerWindow) -> Iterator[None]:
 
 @contextmanager
 def close_on_interrupt(window: ViewerWindow) -> Iterator[threading.Event]:
-    """Ctrl+C closes the window; the event tells afterwards that it did. Python gets to run the handler by the window's timer."""
+    """Ctrl+C and SIGTERM close the window; the event tells afterwards that they did.
+
+    Python gets to run the handler by the window's timer.
+    """
     interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield interrupted
@@ -115,11 +121,12 @@ def close_on_interrupt(window: ViewerWindow) -> Iterator[threading.Event]:
         interrupted.set()
         QTimer.singleShot(0, window.quit)
 
-    before = signal.signal(signal.SIGINT, close)
+    before = {number: signal.signal(number, close) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield interrupted
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _log_qt_message(kind: QtMsgType, _context: QMessageLogContext, text: str | None) -> None:

@@ -135,21 +135,23 @@ class Canvas(QWidget):
 
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802
         painter = QPainter(self)
-        area = QRectF(self.rect())
+        try:
+            self._paint(painter, QRectF(self.rect()))
+        finally:
+            painter.end()  # Qt crashes on a painter that an exception has left open.
+
+    def _paint(self, painter: QPainter, area: QRectF) -> None:
         painter.fillRect(area, paint.BACKGROUND)
         if self._qimage is not None:
             self._paint_picture(painter, self._qimage)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setClipRect(area)
         if self.result is not None and not self.is_dragging:
             self._paint_result(painter, self.result)
         box = self.dragged_box()
         if box is not None:
-            label = f"{box[2]:.0f} x {box[3]:.0f} px"
-            paint.draw_drag(painter, self._rect(box), label, area)
+            paint.draw_drag(painter, self._rect(box), f"{box[2]:.0f} x {box[3]:.0f} px", area)
         elif self._banner:
             paint.draw_banner(painter, self._banner, area)
-        painter.end()
 
     def _paint_picture(self, painter: QPainter, picture: QImage) -> None:
         width, height = self._frame_size_wh

@@ -55,7 +55,7 @@ class ViewerSummary:
     Attributes:
         frames_tracked: frames with a result, including the one on which the target was chosen; that many were written to each sink.
         seconds_per_frame: seconds spent in the tracker for each of them, without waiting for the video's own pace.
-        interrupted: Ctrl+C in the terminal closed the window.
+        interrupted: Ctrl+C in the terminal, or SIGTERM, closed the window.
         reached_end: the source delivered its last frame.
         error: what ended the tracking early, None if nothing did. The user has seen its words, unless it came from closing the sinks.
     """

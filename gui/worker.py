@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from PyQt5.QtCore import QThread, pyqtSignal
 
 from sftrack.contracts import BoxXYWH, Frame, FrameSource, ResultSink, TrackResult
+from sftrack.errors import SourceError
 
 from .clock import Pace, RateMeter
 from .reader import FrameReader
@@ -221,6 +222,8 @@ class PipelineWorker(QThread):
     def _read(self, reader: FrameReader) -> Frame | None:
         frame = reader.poll(POLL_S)
         if frame is None and reader.ended:
+            if self._last_index < 0:
+                raise SourceError(f"expected at least one frame, {self.source.name} has no frames; choose another source")
             self.reached_end = True
             self.stop()
         return frame

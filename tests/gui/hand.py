@@ -32,9 +32,12 @@ def release(canvas: Canvas, point: Point) -> None:
     _send(canvas, QEvent.Type.MouseButtonRelease, point, Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton)
 
 
-def key(window: ViewerWindow, key_code: int, modifiers: Qt.KeyboardModifiers | Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
+def key(
+    window: ViewerWindow, key_code: int, modifiers: Qt.KeyboardModifiers | Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier
+) -> None:
     """To the widget that has the focus, as the window system does, so that the window's shortcuts are looked up."""
     window.activateWindow()
+    assert QTest.qWaitForWindowActive(window, 2000)
     QTest.keyClick(window.windowHandle(), key_code, modifiers)
 
 

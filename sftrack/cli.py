@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import dataclasses
 import logging
+import os
 import re
 import sys
 import traceback
@@ -55,6 +56,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
         args = build_parser(prog).parse_args(args_given)
     except SystemExit as leaving:  # argparse has said what there is to say
         return int(leaving.code or 0)
+    if not args.debug:
+        # OpenCV's FFmpeg prints lines of its own about an address that does not answer; ours says the same in one
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     with _logging_on_stderr(logging.DEBUG if args.debug else logging.INFO if args.verbose else logging.WARNING):
         try:
             return _track(args)
@@ -193,7 +197,7 @@ def _track(args: argparse.Namespace) -> int:
 
     config, reason = _settings(args)
     box = parse_box(args.box) if args.box is not None else None
-    headless = _is_headless(args.headless, needs_box=box is None and not args.demo)
+    no_viewer = _why_no_viewer(args.headless, needs_box=box is None and not args.demo)
     with open_source(
         video=args.video, frames=args.frames, camera=args.camera, demo=args.demo, start_frame=args.start_frame, max_frames=args.max_frames
     ) as source:
@@ -210,9 +214,11 @@ def _track(args: argparse.Namespace) -> int:
                 video=not args.no_video,
                 masks=args.save_masks,
             )
+            if no_viewer is not None and not args.headless:
+                say(f"no viewer: {no_viewer}")
             say(f"{source.name}: {reason}; device {tracker.device}; results go to {out_dir}/")
-            summary = _run(source, tracker, sinks, box, headless=headless, with_mask=args.save_masks)
-    say(summary.line(source.name, out_dir, _codec_of(sinks)), stdout=True)
+            summary = _run(source, tracker, sinks, box, headless=no_viewer is not None, with_mask=args.save_masks)
+    say(summary.line(source.name, out_dir, sinks.codec_name), stdout=True)
     if summary.failure is not None:
         raise summary.failure
     return EXIT_INTERRUPTED if summary.interrupted else EXIT_OK
@@ -234,8 +240,8 @@ def _settings(args: argparse.Namespace) -> tuple["Config", str]:
     return dataclasses.replace(config, preset=preset), reason
 
 
-def _is_headless(asked: bool | None, *, needs_box: bool) -> bool:
-    """Whether to run without the viewer; unless asked for or against, it is shown wherever it can be.
+def _why_no_viewer(asked_headless: bool | None, *, needs_box: bool) -> str | None:
+    """Why to run without the viewer, None where it is to be shown: wherever it can be, unless asked otherwise.
 
     Raises:
         DisplayError: the viewer was asked for, and no window can be shown.
@@ -243,14 +249,12 @@ def _is_headless(asked: bool | None, *, needs_box: bool) -> bool:
     """
     from sftrack.gui import require_display, why_not_shown
 
-    if asked is False:
+    if asked_headless is False:
         require_display()
-    reason = "--headless" if asked else why_not_shown()
+    reason = "--headless" if asked_headless else why_not_shown()
     if reason is not None and needs_box:
         raise BoxError(f"expected --box x,y,w,h, the target in the first frame, because nobody can drag it in a viewer: {reason}")
-    if reason is not None and not asked:
-        say(f"no viewer: {reason}")
-    return reason is not None
+    return reason
 
 
 def _checked_start(box: "BoxXYWH | None", source: "FrameSource") -> "BoxXYWH | None":
@@ -328,7 +332,3 @@ def remove_results(folder: Path) -> None:
 
 def _results_in(folder: Path) -> list[Path]:
     return [path for pattern in RESULT_FILES for path in sorted(folder.glob(pattern))] if folder.is_dir() else []
-
-
-def _codec_of(sinks: "SinkGroup") -> str | None:
-    return next((sink.codec_name for sink in sinks.sinks if hasattr(sink, "codec_name")), None)

@@ -1,0 +1,193 @@
+"""The command line, from a file on disk to the result files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from sftrack.boxes import iou
+from tests.conftest import ROOT, Clip, Run, moving_square, write_clip
+
+RunCli = Callable[..., Run]
+
+
+def boxes_in(folder: Path) -> np.ndarray:
+    return np.loadtxt(folder / "boxes.txt", delimiter=",", ndmin=2)
+
+
+def frames_in(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def assert_complete(folder: Path, frames: int) -> None:
+    """Every file has one entry per frame."""
+    assert len(boxes_in(folder)) == frames
+    assert len((folder / "times.txt").read_text().splitlines()) == frames
+    assert len([json.loads(line) for line in (folder / "track.jsonl").read_text().splitlines()]) == frames
+    assert frames_in(folder / "annotated.mp4") == frames
+
+
+def test_a_video_is_followed_and_all_files_are_written(run_cli: RunCli, clip: Clip) -> None:
+    done = run_cli("--video", clip.path, "--box", clip.start_box, "--headless", "--out", "out", "--save-masks")
+    assert done.code == 0, done.err
+    out = Path("out")
+    assert_complete(out, 24)
+    overlaps = iou(boxes_in(out), clip.boxes_xywh)
+    assert overlaps[0] == 1.0
+    assert overlaps.mean() > 0.6
+    assert sorted(path.name for path in (out / "masks").iterdir()) == [f"{index:05d}.png" for index in range(24)]
+    line = json.loads((out / "track.jsonl").read_text().splitlines()[5])
+    assert len(line["channels"]) == 5
+    assert line["state"] in ("tracking", "uncertain", "lost")
+
+
+def test_the_last_line_says_how_it_went_and_where_the_files_are(run_cli: RunCli, clip: Clip) -> None:
+    done = run_cli("--video", clip.path, "--box", clip.start_box, "--headless", "--max-frames", 5)
+    (line,) = done.out.splitlines()
+    for words in ("5 frames of square.mp4", "frames/s", "p95 latency", "0 not decoded", "channel failures: none", "264", "runs/square/"):
+        assert words in line
+    assert "light" in done.error
+    assert_complete(Path("runs/square"), 5)
+
+
+def test_a_second_run_takes_a_folder_of_its_own(run_cli: RunCli, clip: Clip) -> None:
+    flags = ("--video", clip.path, "--box", clip.start_box, "--headless", "--max-frames", 3, "--no-video")
+    run_cli(*flags)
+    before = Path("runs/square/boxes.txt").stat().st_mtime_ns
+    assert "runs/square-2/" in run_cli(*flags).out
+    assert Path("runs/square/boxes.txt").stat().st_mtime_ns == before
+
+
+def test_results_in_a_named_folder_are_replaced_only_when_asked(run_cli: RunCli, clip: Clip) -> None:
+    flags = ("--video", clip.path, "--box", clip.start_box, "--headless", "--out", "out")
+    assert run_cli(*flags, "--max-frames", 4, "--save-masks").code == 0
+    Path("out/notes.txt").write_text("mine")
+    refused = run_cli(*flags, "--max-frames", 2)
+    assert refused.code == 2
+    assert "--overwrite" in refused.error
+    assert len(boxes_in(Path("out"))) == 4
+    assert run_cli(*flags, "--max-frames", 2, "--no-video", "--overwrite").code == 0
+    assert len(boxes_in(Path("out"))) == 2
+    assert sorted(path.name for path in Path("out").glob("*.*")) == ["boxes.txt", "notes.txt", "times.txt", "track.jsonl"]
+    assert list(Path("out/masks").iterdir()) == []
+
+
+def test_a_part_of_a_video_is_tracked(run_cli: RunCli, clip: Clip) -> None:
+    box = ",".join(f"{value:g}" for value in clip.boxes_xywh[8])
+    done = run_cli("--video", clip.path, "--box", box, "--headless", "--start-frame", 8, "--max-frames", 6, "--out", "out", "--no-video")
+    assert done.code == 0
+    lines = [json.loads(line) for line in Path("out/track.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == list(range(8, 14))
+    assert not Path("out/annotated.mp4").exists()
+    assert iou(boxes_in(Path("out")), clip.boxes_xywh[8:14]).mean() > 0.6
+
+
+def test_the_demo_needs_nothing(run_cli: RunCli) -> None:
+    done = run_cli("--demo", "--headless", "--max-frames", 3)
+    assert done.code == 0
+    assert_complete(Path("runs/demo"), 3)
+
+
+def test_a_folder_of_images_is_tracked(run_cli: RunCli) -> None:
+    import cv2
+
+    pictures, boxes = moving_square(4)
+    Path("images").mkdir()
+    for index, picture in enumerate(pictures):
+        cv2.imwrite(f"images/{index:04d}.png", picture[..., ::-1])
+    box = ",".join(f"{value:g}" for value in boxes[0])
+    assert run_cli("--frames", "images", "--box", box, "--headless", "--out", "a").code == 0
+    assert run_cli("--frames", "images/*.png", "--box", box, "--headless", "--out", "b").code == 0
+    np.testing.assert_array_equal(boxes_in(Path("a")), boxes_in(Path("b")))
+
+
+def test_a_box_partly_outside_is_clipped_and_that_is_said(run_cli: RunCli, clip: Clip) -> None:
+    done = run_cli("--video", clip.path, "--box", "-4,10,30,30", "--headless", "--max-frames", 2, "--out", "out")
+    assert done.code == 0
+    assert "clipped to 0,10,26,30" in done.err
+    np.testing.assert_array_equal(boxes_in(Path("out"))[0], [0, 10, 26, 30])
+
+
+def test_settings_come_from_a_file_and_flags_win(run_cli: RunCli, clip: Clip) -> None:
+    Path("set.toml").write_text("device = 'gpu'\n[[channels]]\nname = 'only'\ntracker = 'mosse'\n")
+    flags = ("--video", clip.path, "--box", clip.start_box, "--headless", "--max-frames", 3, "--config", "set.toml")
+    refused = run_cli(*flags)
+    assert refused.code == 2
+    assert "'gpu'" in refused.error
+    done = run_cli(*flags, "--device", "cpu", "--out", "one")
+    assert done.code == 0
+    assert "1 channels from set.toml" in done.error
+    assert [c["name"] for c in json.loads(Path("one/track.jsonl").read_text().splitlines()[1])["channels"]] == ["only"]
+    assert run_cli(*flags, "--device", "cpu", "--preset", "light", "--out", "five").code == 0
+    assert len(json.loads(Path("five/track.jsonl").read_text().splitlines()[1])["channels"]) == 5
+
+
+def test_a_failure_of_ours_is_one_line_and_a_traceback_only_on_request(
+    run_cli: RunCli, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError("three\nlines\nlong")
+
+    monkeypatch.setattr("sftrack.session.run_session", broken)
+    flags = ("--video", clip.path, "--box", clip.start_box, "--headless")
+    done = run_cli(*flags)
+    assert done.code == 1
+    assert done.err.splitlines()[-1].startswith("error: unexpected ZeroDivisionError: three lines long")
+    assert "Traceback" not in done.err
+    assert "Traceback" in run_cli(*flags, "--debug").err
+
+
+def test_version_and_help(run_cli: RunCli) -> None:
+    assert run_cli("--version").out.startswith("sftrack ")
+    shown = run_cli("--help").out
+    assert "--video clip.mp4" in shown
+    assert len(shown.splitlines()) < 55
+
+
+def test_a_real_clip_is_tracked_end_to_end(run_cli: RunCli, shared: Path) -> None:
+    done = run_cli("--video", shared / "data/videos/bag.avi", "--box", "312,146,106,98", "--headless", "--max-frames", 20, "--out", "out")
+    assert done.code == 0, done.err
+    assert_complete(Path("out"), 20)
+    boxes = boxes_in(Path("out"))
+    assert np.isfinite(boxes).all()
+    assert (boxes[:, 2:] > 0).all()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_complete_files(tmp_path: Path, number: int) -> None:
+    """A real process and a real signal, on a clip too long to be finished."""
+    clip = write_clip(tmp_path / "long.mp4", frames=1500, size_wh=(320, 240))
+    command = [
+        sys.executable,
+        str(ROOT / "run_tracker.py"),
+        "--video",
+        str(clip.path),
+        "--box",
+        clip.start_box,
+        "--headless",
+        "--out",
+        "out",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    boxes = tmp_path / "out" / "boxes.txt"
+    deadline = time.monotonic() + 60
+    while not (boxes.exists() and len(boxes.read_text().splitlines()) > 5):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    frames = int(out.split(" frames of ")[0])
+    assert 5 < frames < 1500
+    assert_complete(tmp_path / "out", frames)

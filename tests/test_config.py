@@ -1,0 +1,116 @@
+"""Settings: what a file may hold, and that each mistake is one line that names the key."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sftrack.config import ChannelConfig, Config, PipelineConfig, config_from_mapping, load_config, resolve_device
+from sftrack.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "settings.toml"
+    path.write_text(text)
+    return path
+
+
+def test_an_empty_file_leaves_every_default(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "")) == Config()
+
+
+def test_what_is_given_replaces_its_default(tmp_path: Path) -> None:
+    text = """
+        device = "cpu"
+        [pipeline]
+        window = 7
+        [[channels]]
+        name = "fast"
+        tracker = "mosse"
+        params = { target_px = 50.0 }
+        [[channels]]
+        name = "careful"
+        tracker = "csrt"
+    """
+    config = load_config(write(tmp_path, text))
+    assert config.preset == "auto"
+    assert config.device == "cpu"
+    assert config.pipeline.window == 7
+    assert config.channels == (ChannelConfig("fast", "mosse", {"target_px": 50.0}), ChannelConfig("careful", "csrt"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("presett = 'light'", ["presett", "did you mean 'preset'"]),
+        ("[pipeline]\nwindw = 5", ["pipeline.windw", "did you mean 'window'"]),
+        ("[pipeline]\nwindow = '5'", ["pipeline.window", "expected a valid integer", 'got "5"']),
+        ("[pipeline]\nwindow = true", ["pipeline.window", "integer", "got true"]),
+        ("preset = 3", ["preset", "expected a valid string", "got 3"]),
+        ("pipeline = 3", ["pipeline", "got 3"]),
+        ("channels = 'kcf'", ["channels", "array", "kcf"]),
+        ("[[channels]]\nname = 'a'", ["channels[0].tracker", "missing"]),
+        ("[[channels]]\nname = 'a'\ntracker = 'kcf'\nparam = {}", ["channels[0].param", "did you mean 'params'"]),
+        ("window = ", ["TOML", "settings.toml"]),
+    ],
+)
+def test_a_mistake_is_one_line_with_the_key(tmp_path: Path, text: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, text))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert [word for word in words if word not in message] == []
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.toml"):
+        load_config(tmp_path / "nowhere.toml")
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_config(tmp_path)
+
+
+def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "binary.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"binary\.toml"):
+        load_config(path)
+
+
+def test_every_default_passes_its_own_check() -> None:
+    import dataclasses
+
+    assert config_from_mapping({"pipeline": dataclasses.asdict(PipelineConfig())}) == Config()
+
+
+def test_device_auto_is_one_that_exists() -> None:
+    device = resolve_device("auto")
+    assert device in ("cpu", "cuda", "mps")
+    torch.zeros(1, device=device)
+
+
+def test_auto_prefers_cuda_then_mps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert resolve_device("auto") == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == "mps"
+
+
+def test_one_of_several_gpus_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda:1") == "cuda:1"
+    with pytest.raises(ConfigError, match="cuda:2"):
+        resolve_device("cuda:2")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cpu:0", "cuda:x", "CUDA"])
+def test_an_unknown_device_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="expected the device auto, cpu, cuda or mps"):
+        resolve_device(name)
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="use --device auto or cpu"):
+        resolve_device("cuda")

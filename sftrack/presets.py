@@ -12,7 +12,7 @@ LIGHT: tuple[ChannelConfig, ...] = (
     ChannelConfig("dcf", "dcf", {"window_px": 144.0, "padding": 2.0, "scales": 7, "scale_step": 1.05}),
     ChannelConfig("flow", "flow", {"keeps_aspect": False}),
     ChannelConfig("colour", "colour", {}),
-    ChannelConfig("mil", "mil", {"target_px": 24.0, "search_radius": 15.0, "features": 100}),
+    ChannelConfig("kcf", "kcf", {"target_px": 40.0, "threshold": 0.3}),
 )
 """Five channels that need no download; docs/channels.md has the measurements behind the choice."""
 

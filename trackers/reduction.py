@@ -51,13 +51,15 @@ class Canvas:
     that take only integers lose nothing at the start.
     """
 
-    def __init__(self, frame_size_wh: tuple[int, int], box_xywh: BoxXYWH, target_px: float, max_scale: float = 1.0) -> None:
-        scale = min(max_scale, target_px / math.sqrt(box_xywh[2] * box_xywh[3]))
+    def __init__(self, frame_size_wh: tuple[int, int], box_xywh: BoxXYWH, target_px: float, margin_px: float = 32.0) -> None:
+        scale = min(1.0, target_px / math.sqrt(box_xywh[2] * box_xywh[3]))
         wanted = np.maximum(np.round(box_xywh[2:] * scale), 4.0)
         self.scale_xy: NDArray[np.float64] = wanted / box_xywh[2:]
-        whole_xy = np.ceil(box_xywh[:2] * self.scale_xy)
+        # A margin around the frame: some trackers fail where their search area leaves the picture.
+        margin = math.ceil(max(margin_px, float(wanted.max())))
+        whole_xy = np.ceil(box_xywh[:2] * self.scale_xy) + margin
         self.origin_xy: NDArray[np.float64] = box_xywh[:2] - whole_xy / self.scale_xy
-        size = np.ceil((np.array(frame_size_wh) - self.origin_xy) * self.scale_xy).astype(int)
+        size = np.ceil((np.array(frame_size_wh) - self.origin_xy) * self.scale_xy).astype(int) + margin
         self.size_wh = (int(size[0]), int(size[1]))
         self.pixels: NDArray[np.uint8] = np.zeros((self.size_wh[1], self.size_wh[0], 3), np.uint8)
         self._is_fresh = False

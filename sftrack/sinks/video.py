@@ -29,7 +29,7 @@ QUEUE_LENGTH = 4
 SECONDS_PER_FRAGMENT = 2.0
 """What is lost at most of a file whose writer is killed."""
 ENCODERS = {
-    "libx264": {"preset": "ultrafast", "crf": "23", "tune": "zerolatency"},
+    "libx264": {"preset": "ultrafast", "crf": "23"},
     "libopenh264": {},
     "mpeg4": {"qscale": "4"},
 }
@@ -153,7 +153,7 @@ def _open(path: Path, frame_size_wh: tuple[int, int], rate: Fraction) -> tuple[O
             reason = error
             continue
         try:
-            container = av.open(str(path), "w", format="mp4", options={"movflags": "+frag_keyframe+empty_moov+default_base_moof"})
+            container = av.open(str(path), "w", format="mp4", options=_container_options())
         except (av.FFmpegError, OSError) as error:
             raise sink_error(path, error) from error
         try:
@@ -163,6 +163,13 @@ def _open(path: Path, frame_size_wh: tuple[int, int], rate: Fraction) -> tuple[O
             with contextlib.suppress(av.FFmpegError, OSError):
                 container.close()
     raise SinkError(f"expected one of the encoders {', '.join(ENCODERS)} for '{path}', got '{reason}'; go on without the video")
+
+
+def _container_options() -> dict[str, str]:
+    """Fragments while the file grows; FFmpeg 8 and newer turn them into one with an ordinary index when it is finished."""
+    is_hybrid = av.library_versions["libavformat"] >= (62, 0, 0)
+    flags = "+hybrid_fragmented" if is_hybrid else "+frag_keyframe+empty_moov+default_base_moof"
+    return {"movflags": flags, "flush_packets": "1"}
 
 
 def _add_stream(

@@ -34,13 +34,15 @@ class BaseSource(FrameSource):
         self.frame_count = frame_count
         self.is_live = is_live
         self.decode_failures = 0
+        self._closed = False
         self._warnings = 0
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]: ...
 
     def close(self) -> None:
-        """Free what the source holds; safe to call twice."""
+        """End the iteration and free what the source holds; safe to call twice and from any thread."""
+        self._closed = True
 
     def __enter__(self) -> Self:
         return self

@@ -164,8 +164,12 @@ class CameraSource(BaseSource):
             except _LostError as error:
                 reason = str(error)
                 continue
+            if picture is None:
+                # closed from another thread, perhaps before this connection was there to be closed
+                self._connection.close()
+                return None
             self._tell(f"{self.name} is back")
-            if picture is not None and picture.size_wh != self.frame_size_wh:
+            if picture.size_wh != self.frame_size_wh:
                 logger.warning("%s: size changed to %dx%d; rescaled to the first size", self.name, *picture.size_wh)
             return picture
         self._connection.close()

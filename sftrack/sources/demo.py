@@ -68,16 +68,12 @@ class DemoSource(BaseSource):
         super().__init__("demo", FRAME_SIZE_WH, frames_per_second=FRAMES_PER_SECOND, frame_count=count)
         self._indices = range(FRAME_COUNT)[start_frame:][:max_frames]
         self._scene = _Scene()
-        self._closed = False
 
     def __iter__(self) -> Iterator[Frame]:
         for index in self._indices:
             if self._closed:
                 return
             yield Frame(self._scene.render(index), index, index / FRAMES_PER_SECOND)
-
-    def close(self) -> None:
-        self._closed = True
 
     def truth_xywh(self, index: int) -> BoxXYWH:
         """The box around the whole cup with its saucer in frame `index` of the clip, also where the plank hides a part of it."""

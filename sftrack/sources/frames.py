@@ -48,7 +48,7 @@ class FrameFolderSource(BaseSource):
     def __iter__(self) -> Iterator[Frame]:
         delivered = 0
         for index in range(self._start_frame, len(self._paths)):
-            if delivered == self._max_frames:
+            if delivered == self._max_frames or self._closed:
                 return
             image = self._read(self._paths[index])
             if image is not None:

@@ -39,7 +39,6 @@ class VideoFileSource(BaseSource):
             SourceError: missing file, not a video, no frames, or `start_frame` behind the end.
         """
         self._path, self._max_frames = Path(path), max_frames
-        self._closed = False
         # FFmpeg's state must not be freed by one thread while another one decodes
         self._decoding = threading.Lock()
         self._container = _open(self._path)
@@ -68,7 +67,7 @@ class VideoFileSource(BaseSource):
 
     def close(self) -> None:
         """Free the file; may be called from any thread."""
-        self._closed = True
+        super().close()
         with self._decoding:
             self._container.close()
 
@@ -96,19 +95,22 @@ class VideoFileSource(BaseSource):
 
     def _decode_from(self, start_frame: int) -> Iterator[av.VideoFrame]:
         """Decoded pictures from `start_frame` on; `self._index` is the position of the last one."""
-        self._index = -1
-        target_pts, skip = None, start_frame
+        self._index, target_pts, skip = -1, None, start_frame
         if start_frame:
             all_pts = _presentation_times(self._container, self._stream)
-            if all_pts is None:
-                # without time stamps only counting from the beginning is reliable
-                self._container.seek(self._stream.start_time or 0, stream=self._stream)
-            elif start_frame >= len(all_pts):
+            if all_pts is not None and start_frame >= len(all_pts):
                 raise _no_frames(self._path, start_frame)
-            else:
-                target_pts, skip = all_pts[start_frame], 0
-                self._container.seek(target_pts, stream=self._stream, backward=True)
-                self._index = start_frame - 1
+            try:
+                if all_pts is not None:
+                    self._container.seek(all_pts[start_frame], stream=self._stream, backward=True)
+                    self._index, target_pts, skip = start_frame - 1, all_pts[start_frame], 0
+            except av.FFmpegError:
+                logger.debug("cannot seek in %s", self._path, exc_info=True)
+            if target_pts is None:
+                # without time stamps only counting from the beginning is reliable, and such files can seldom be rewound
+                self._container.close()
+                self._container = _open(self._path)
+                self._stream = _first_video_stream(self._container, self._path)
         return self._pictures(skip, target_pts)
 
     def _pictures(self, skip: int, target_pts: int | None) -> Iterator[av.VideoFrame]:

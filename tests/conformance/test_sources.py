@@ -1,0 +1,400 @@
+"""Every source behaves alike: same kind of frames, right positions, and free to be left at any moment. Then what each does with damage."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sftrack.contracts import FrameSource
+from sftrack.errors import SourceError, SourceLostError
+from sftrack.sources import CameraSource, DemoSource, FrameFolderSource, VideoFileSource, open_source
+from tests import clips
+from tests.clips import COUNT, SIZE_WH, index_shown, picture
+
+
+class FakeCapture:
+    """A camera that gives `picture(start)`, ... and then does as `ending` says."""
+
+    def __init__(
+        self,
+        count: int = COUNT,
+        *,
+        start: int = 0,
+        size_wh: tuple[int, int] = SIZE_WH,
+        ending: Callable[[], tuple[bool, Any]] = lambda: (False, None),
+        is_open: bool = True,
+        pause_s: float = 0.01,
+    ) -> None:
+        self._next, self._end, self._size_wh, self._pause_s = start, start + count, size_wh, pause_s
+        self._ending, self._is_open = ending, is_open
+        self.is_released = False
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return self._is_open
+
+    def get(self, prop_id: int, /) -> float:
+        return 25.0
+
+    def read(self) -> tuple[bool, Any]:
+        time.sleep(self._pause_s)
+        if self._next >= self._end:
+            return self._ending()
+        self._next += 1
+        return True, picture(self._next - 1, self._size_wh)[..., ::-1].copy()
+
+    def release(self) -> None:
+        self.is_released = True
+
+
+def camera(*captures: FakeCapture, **options: object) -> tuple[CameraSource, list[float]]:
+    """A source over these captures, one per connection, then over dead ones; and the list of waits it asked for."""
+    waits: list[float] = []
+    remaining = list(captures)
+    source = CameraSource(
+        0, open_capture=lambda _address: remaining.pop(0) if remaining else FakeCapture(is_open=False), wait=waits.append, **options
+    )
+    return source, waits
+
+
+@dataclass
+class Kind:
+    """How to open one kind of source, and what it must say about itself."""
+
+    open: Callable[..., FrameSource]
+    size_wh: tuple[int, int] = SIZE_WH
+    count: int | None = COUNT
+    rate: float | None = float(clips.RATE)
+    shown: Callable[[np.ndarray], int] | None = index_shown
+    can_start_later: bool = True
+
+
+KINDS: dict[str, Callable[[Path], Kind]] = {
+    "mp4": lambda folder: Kind(lambda **k: VideoFileSource(clips.good_video(folder / "a.mp4"), **k)),
+    "mkv": lambda folder: Kind(lambda **k: VideoFileSource(clips.good_video(folder / "a.mkv"), **k)),
+    "avi": lambda folder: Kind(
+        lambda **k: VideoFileSource(clips.write_video(folder / "a.avi", map(picture, range(COUNT)), codec="mpeg4"), **k)
+    ),
+    "folder": lambda folder: Kind(lambda **k: FrameFolderSource(clips.image_folder(folder / "a"), **k), rate=None),
+    "glob": lambda folder: Kind(lambda **k: FrameFolderSource(f"{clips.image_folder(folder / 'a')}/*.png", **k), rate=None),
+    "numbered": lambda folder: Kind(
+        lambda **k: FrameFolderSource(f"{clips.image_folder(folder / 'a', name='{:05d}.png'.format)}/%05d.png", **k), rate=None
+    ),
+    "camera": lambda folder: Kind(
+        lambda **k: camera(FakeCapture(1000, size_wh=SIZE_WH), **k)[0], count=None, rate=25.0, shown=None, can_start_later=False
+    ),
+    "demo": lambda folder: Kind(DemoSource, size_wh=(854, 480), count=150, rate=30.0, shown=None),
+}
+
+
+@pytest.fixture(params=sorted(KINDS))
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
+    return KINDS[request.param](tmp_path)
+
+
+def test_says_what_it_is_and_keeps_the_contract(kind: Kind) -> None:
+    with kind.open(max_frames=COUNT) as source:
+        assert isinstance(source, FrameSource)
+        assert source.name
+        assert source.frame_size_wh == kind.size_wh
+        assert source.frames_per_second == (None if kind.rate is None else pytest.approx(kind.rate))
+        assert source.frame_count == (None if kind.count is None else min(kind.count, COUNT))
+        assert source.is_live is (kind.count is None)
+        assert source.decode_failures == 0
+
+
+def test_frames_are_rgb_of_one_size_in_order(kind: Kind) -> None:
+    with kind.open(max_frames=12) as source:
+        frames = list(source)
+    assert len(frames) == 12
+    for frame in frames:
+        assert frame.image_rgb.dtype == np.uint8
+        assert frame.image_rgb.shape == (kind.size_wh[1], kind.size_wh[0], 3)
+    times = [frame.time_s for frame in frames]
+    assert times == sorted(times)
+    assert min(times) >= 0
+    indices = [frame.index for frame in frames]
+    assert indices == sorted(set(indices))
+    if kind.shown is not None:
+        assert indices == list(range(12))
+        assert [kind.shown(frame.image_rgb) for frame in frames] == indices
+        red, green, blue = frames[0].image_rgb[20, 4]
+        assert (red > 180, green < 60, blue < 60) == (True, True, True)
+
+
+@pytest.mark.parametrize("start", [1, 7, 19])
+def test_start_frame_keeps_the_position_in_the_file(kind: Kind, start: int) -> None:
+    if not kind.can_start_later:
+        with pytest.raises(SourceError, match="start frame"):
+            open_source(camera=0, start_frame=start)
+        return
+    with kind.open(start_frame=start, max_frames=3) as source:
+        frames = list(source)
+    expected = list(range(start, min(start + 3, kind.count or 0)))
+    assert [frame.index for frame in frames] == expected
+    if kind.shown is not None:
+        assert [kind.shown(frame.image_rgb) for frame in frames] == expected
+
+
+def test_start_frame_behind_the_end_is_one_clear_line(kind: Kind) -> None:
+    if not kind.can_start_later:
+        return
+    with pytest.raises(SourceError, match=r"start frame") as caught:
+        kind.open(start_frame=100000)
+    assert "\n" not in str(caught.value)
+
+
+def test_can_be_left_in_the_middle_and_closed_twice(kind: Kind) -> None:
+    source = kind.open()
+    frames = iter(source)
+    next(frames)
+    source.close()
+    source.close()
+    assert len(list(frames)) <= 1
+
+
+def test_close_from_another_thread_ends_the_loop(kind: Kind) -> None:
+    source = kind.open()
+    closer = threading.Timer(0.02, source.close)
+    start_s = time.monotonic()
+    closer.start()
+    for _frame in source:
+        time.sleep(0.001)
+    closer.join()
+    source.close()
+    assert time.monotonic() - start_s < 3
+
+
+# --- video files -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_damage_in_the_middle_is_skipped_counted_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with VideoFileSource(clips.damaged_in_the_middle(tmp_path / "a.mp4", (9, 10))) as source:
+        shown = [(frame.index, index_shown(frame.image_rgb)) for frame in source]
+    assert shown == [(index, index) for index in range(COUNT) if index not in (9, 10)]
+    assert source.decode_failures == 2
+    assert "frame 9 cannot be decoded" in caplog.text
+
+
+def test_long_damage_does_not_flood_the_terminal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with VideoFileSource(clips.damaged_in_the_middle(tmp_path / "a.mp4", range(3, 17))) as source:
+        assert len(list(source)) == COUNT - 14
+    assert source.decode_failures == 14
+    assert len(caplog.records) == 6
+    assert "further messages" in caplog.text
+
+
+def test_truncated_file_is_read_up_to_the_damage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with VideoFileSource(clips.cut_off(tmp_path / "a.mp4", index_first=True)) as source:
+        frames = list(source)
+    assert 3 < len(frames) < COUNT - 3
+    assert len(frames) + source.decode_failures == COUNT
+    assert "truncated" in caplog.text
+
+
+def bad_file(name: str, content: bytes) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        (folder / name).write_bytes(content)
+        return folder / name
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda folder: folder / "nothing.mp4", "nothing there"),
+        (lambda folder: folder, "use --frames"),
+        (bad_file("empty.mp4", b""), "0 bytes"),
+        (bad_file("text.mp4", b"I am a letter, not a video.\n" * 50), "is not one"),
+        (lambda folder: clips.cut_off(folder / "cut.mp4", index_first=False), "moov"),
+        (lambda folder: clips.video_without_frames(folder / "none.y4m"), "has none that can be decoded"),
+        (lambda folder: clips.sound_only(folder / "sound.mp4"), "no video stream"),
+        (lambda folder: clips.damaged_in_the_middle(folder / "all.mp4", range(COUNT)), "has none that can be decoded"),
+    ],
+    ids=["missing", "folder", "empty", "text", "no index", "no frames", "sound only", "all damaged"],
+)
+def test_what_is_not_a_video_is_one_clear_line(tmp_path: Path, make: Callable[[Path], Path], words: str) -> None:
+    path = make(tmp_path)
+    with pytest.raises(SourceError, match=words) as caught:
+        VideoFileSource(path)
+    assert str(path) in str(caught.value)
+    assert str(caught.value).startswith("expected")
+    assert "\n" not in str(caught.value)
+
+
+def test_rotation_metadata_is_applied(tmp_path: Path) -> None:
+    with VideoFileSource(clips.rotated_video(tmp_path / "a.mp4")) as source:
+        image = next(iter(source)).image_rgb
+    assert source.frame_size_wh == (SIZE_WH[1], SIZE_WH[0])
+    assert image.shape == (SIZE_WH[0], SIZE_WH[1], 3)
+    assert image[3, :, 0].min() > 180  # the red left edge is now the upper edge
+    assert image[-3, :, 0].max() < 60
+
+
+def test_times_of_a_variable_frame_rate_come_from_the_file(tmp_path: Path) -> None:
+    pts = [index * 1001 + (9000 if index > 5 else 0) for index in range(COUNT)]
+    with VideoFileSource(clips.write_video(tmp_path / "a.mp4", map(picture, range(COUNT)), pts=pts)) as source:
+        times = [frame.time_s for frame in source]
+    assert times == pytest.approx([value / 30000 for value in pts], abs=1e-3)
+    with VideoFileSource(tmp_path / "a.mp4", start_frame=8) as source:
+        assert next(iter(source)).time_s == pytest.approx(pts[8] / 30000, abs=1e-3)
+
+
+@pytest.mark.parametrize("start", [0, 4])
+def test_size_change_in_a_video_is_rescaled(tmp_path: Path, caplog: pytest.LogCaptureFixture, start: int) -> None:
+    with VideoFileSource(clips.video_changing_size(tmp_path / "a.h264"), start_frame=start) as source:
+        frames = list(source)
+    assert [frame.index for frame in frames] == list(range(start, COUNT))
+    assert [index_shown(frame.image_rgb) for frame in frames] == list(range(start, COUNT))
+    assert {frame.image_rgb.shape for frame in frames} == {(48, 64, 3)}
+    assert caplog.text.count("changes size") == 1
+
+
+# --- folders -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_bad_pictures_are_left_out_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = clips.image_folder(tmp_path / "a")
+    (folder / "4.png").write_bytes(b"not a picture")
+    (folder / "5.png").write_bytes(b"")
+    clips.save_image(folder / "11.png", picture(11, (80, 60)))
+    (folder / "notes.txt").write_text("not an image, not counted")
+    with FrameFolderSource(folder) as source:
+        indices = [frame.index for frame in source]
+    assert indices == [index for index in range(COUNT) if index not in (4, 5, 11)]
+    assert source.decode_failures == 3
+    assert "cannot read image '4.png'" in caplog.text
+    assert "expected images of 64x48 pixels like the first one, '11.png' has 80x60" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["{}.jpg", "{}.bmp", "{}.tif", "{}.webp", "bild ä {}.png"])
+def test_reads_the_usual_formats_and_names(tmp_path: Path, name: str) -> None:
+    folder = clips.image_folder(tmp_path / "with [brackets]", name=name.format, count=12)
+    with FrameFolderSource(folder) as source:
+        assert [index_shown(frame.image_rgb) for frame in source] == list(range(12))
+
+
+def two_sizes(folder: Path) -> Path:
+    clips.save_image(folder / "1.png", picture(1, (80, 60)))
+    clips.save_image(folder / "2.png", picture(2))
+    return folder
+
+
+def unreadable(folder: Path) -> Path:
+    (folder / "1.png").write_bytes(b"no")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda folder: folder / "missing", "nothing is at"),
+        (lambda folder: folder / "*.jpg", "nothing is at"),
+        (lambda folder: folder, "found none"),
+        (unreadable, "can be read"),
+        (two_sizes, "'1.png' has 80x60 and '2.png' 64x48 pixels"),
+    ],
+    ids=["missing", "no match", "empty", "unreadable", "first two differ"],
+)
+def test_folder_without_usable_pictures_is_one_clear_line(tmp_path: Path, make: Callable[[Path], Path], words: str) -> None:
+    with pytest.raises(SourceError, match=words.replace("*", r"\*")) as caught:
+        FrameFolderSource(make(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+# --- cameras -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_slow_reader_gets_the_newest_frame_and_the_rest_is_counted() -> None:
+    source, _ = camera(FakeCapture(1000, pause_s=0.005))
+    with source:
+        indices = []
+        for frame in source:
+            indices.append(frame.index)
+            if len(indices) == 4:
+                break
+            time.sleep(0.1)
+        assert min(np.diff(indices)[1:]) > 3
+        assert source.dropped_frames >= indices[-1] - 4
+
+
+def fail() -> tuple[bool, Any]:
+    raise RuntimeError("usb\nunplugged")
+
+
+@pytest.mark.parametrize("ending", [lambda: (False, None), fail, lambda: time.sleep(3) or (False, None)], ids=["false", "raises", "hangs"])
+def test_camera_that_comes_back_goes_on(ending: Callable[[], tuple[bool, Any]], caplog: pytest.LogCaptureFixture) -> None:
+    told: list[str] = []
+    first, dead, third = FakeCapture(5, ending=ending), FakeCapture(is_open=False), FakeCapture(1000, start=0, size_wh=(128, 96))
+    source, waits = camera(first, dead, third, on_waiting=told.append, read_timeout_s=0.2, max_frames=30)
+    with source:
+        frames = list(source)
+    assert waits == [1.0, 2.0]
+    assert {frame.image_rgb.shape for frame in frames} == {(48, 64, 3)}
+    indices = [frame.index for frame in frames]
+    assert indices == sorted(set(indices))
+    assert "waiting 1 s" in told[0]
+    assert "is back" in told[-1]
+    assert "size changed to 128x96" in caplog.text
+
+
+def test_camera_that_stays_away_ends_with_an_error_after_all_retries() -> None:
+    source, waits = camera(FakeCapture(5))
+    frames = iter(source)
+    assert next(frames).index >= 0
+    with source, pytest.raises(SourceLostError, match="cannot be opened") as caught:
+        list(frames)
+    assert waits == [1.0, 2.0, 5.0]
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("capture", [FakeCapture(is_open=False), FakeCapture(0), FakeCapture(0, ending=fail)])
+def test_no_camera_is_one_clear_line(capture: FakeCapture) -> None:
+    with pytest.raises(SourceError, match="expected a camera at '0'") as caught:
+        camera(capture)
+    assert "\n" not in str(caught.value)
+    assert capture.is_released
+
+
+def test_no_real_camera_is_said_in_words(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SourceError, match="expected a camera at '97', it cannot be opened"):
+        open_source(camera="97")
+    assert capfd.readouterr().err == ""
+
+
+def test_close_does_not_wait_for_a_camera_that_hangs() -> None:
+    released = threading.Event()
+    source, _ = camera(FakeCapture(2, ending=lambda: (released.wait(10), None)), read_timeout_s=60)
+    consumer = threading.Thread(target=lambda: list(source))
+    consumer.start()
+    time.sleep(0.1)
+    start_s = time.monotonic()
+    source.close()
+    consumer.join(2)
+    assert not consumer.is_alive()
+    assert time.monotonic() - start_s < 2
+    released.set()
+
+
+# --- choosing ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_open_source_opens_the_one_that_is_given(tmp_path: Path) -> None:
+    with open_source(frames=clips.image_folder(tmp_path / "a"), start_frame=2, max_frames=4) as source:
+        assert [frame.index for frame in source] == [2, 3, 4, 5]
+    with open_source(video=clips.good_video(tmp_path / "a.mp4")) as source:
+        assert isinstance(source, VideoFileSource)
+    with open_source(demo=True, max_frames=1) as source:
+        assert isinstance(source, DemoSource)
+
+
+@pytest.mark.parametrize("given", [{}, {"demo": True, "camera": 0}, {"demo": True, "start_frame": -1}, {"demo": True, "max_frames": 0}])
+def test_open_source_wants_exactly_one_source_and_sensible_numbers(given: dict[str, Any]) -> None:
+    with pytest.raises(SourceError, match="expected"):
+        open_source(**given)

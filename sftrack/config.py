@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sftrack.errors import ConfigError
 
@@ -38,8 +38,32 @@ class PipelineConfig:
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
 
+    view: Literal["crop", "frame"] = "crop"
+    """What the networks see: a crop around the target (real time on a CPU) or the whole frame at 480 pixels, as in the paper."""
+    crop_size_px: int = 128
+    """Side of the crop at working resolution; a multiple of 16."""
+    context: float = 1.2
+    """Side of the crop in the frame: 1 is twice the target's size (see `Window.around`)."""
+    sharpness: float = 12.0
+    """How strongly channels with a better expected overlap count: their weights are a softmax of `sharpness * overlap`."""
     window: int = 5
     """Frames in the spectral window, the current one included."""
+    iterations: int = 1
+    """Spectral iterations per frame; 0 leaves the segmentation as the channels' combination."""
+    unary_power: float = 0.1
+    """`p` of Eq. 2: influence of the segmentation itself."""
+    alpha: float = 0.5
+    """`alpha` of Eq. 2: how much neighbours that differ are kept apart."""
+    uncertain_below: float = 0.5
+    """Score under which a frame counts as uncertain."""
+    lost_below: float = 0.3
+    """Score under which a frame counts against the target."""
+    lost_after: int = 6
+    """Frames in a row under `lost_below` after which the target is lost."""
+    restart_overlap: float = 0.2
+    """A channel whose overlap with the fused box is below this is off it ..."""
+    restart_after: int = 8
+    """... and is initialised again after this many sure frames in a row."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,104 @@
+"""The channels of the ensemble: run side by side, failures kept apart, restarted from the fused box when they stay off it."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from sftrack.boxes import clip_box
+from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, Tracker
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Channel:
+    """One tracker and its record. `estimate` is None where it failed on the current frame; `error` then says why."""
+
+    name: str
+    tracker: Tracker
+    estimate: Estimate | None = None
+    error: str | None = None
+    failures: int = 0
+    restarts: int = 0
+    frames_off: int = 0
+    started: bool = False
+    seconds: float = 0.0
+
+    def run(self, step: Callable[[Tracker], Estimate | None], frame_size_wh: tuple[int, int]) -> None:
+        """Do one step; whatever goes wrong in a tracker stays in its channel."""
+        start_s = time.perf_counter()
+        try:
+            estimate = step(self.tracker)
+            self.error = None if estimate is None else _defect(estimate, frame_size_wh)
+            self.estimate = estimate if self.error is None else None
+            self.started = True
+        except Exception as failure:
+            # A tracker may raise anything (cv2.error, MemoryError, its own): the others go on without it.
+            self.estimate, self.error = None, f"{type(failure).__name__}: {failure}".splitlines()[0]
+        if self.error is not None:
+            self.failures += 1
+            if self.failures == 1:
+                log.warning("channel %s failed and is left out: %s", self.name, self.error)
+        self.seconds = time.perf_counter() - start_s
+
+
+def _defect(estimate: Estimate, frame_size_wh: tuple[int, int]) -> str | None:
+    box = np.asarray(estimate.box_xywh)
+    if box.shape != (4,) or not np.isfinite(box).all() or box[2] <= 0 or box[3] <= 0:
+        return f"the box is not finite or empty: {box}"
+    if not clip_box(box, frame_size_wh)[2:].all():
+        return "the box lies outside the frame"
+    return None
+
+
+class ChannelPool:
+    """All channels, run concurrently: OpenCV and PyTorch release the GIL."""
+
+    def __init__(self, trackers: Mapping[str, Tracker], workers: int) -> None:
+        self.channels = [Channel(name, tracker) for name, tracker in trackers.items()]
+        self._workers = ThreadPoolExecutor(max_workers=max(workers, 1), thread_name_prefix="channel")
+
+    def init(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
+        """Start every channel on a frame."""
+        for channel in self.channels:
+            channel.failures = channel.restarts = channel.frames_off = 0
+            channel.started = False
+        self._run(self.channels, lambda tracker: tracker.init(image_rgb, box_xywh), image_rgb)
+
+    def update(self, image_rgb: ImageRGB) -> None:
+        """One frame for every channel that could be started; see each `Channel.estimate` afterwards."""
+        for channel in self.channels:
+            if not channel.started:
+                channel.estimate = None
+        self._run([channel for channel in self.channels if channel.started], lambda tracker: tracker.update(image_rgb), image_rgb)
+
+    def restart(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
+        """Initialise some channels again, from the fused box."""
+
+        def step(tracker: Tracker) -> None:
+            tracker.init(image_rgb, box_xywh)
+
+        for channel in channels:
+            channel.restarts += 1
+            channel.frames_off = 0
+        self._run(channels, step, image_rgb, keep_estimate=True)
+
+    def _run(
+        self, channels: list[Channel], step: Callable[[Tracker], Estimate | None], image_rgb: ImageRGB, *, keep_estimate: bool = False
+    ) -> None:
+        frame_size_wh = (image_rgb.shape[1], image_rgb.shape[0])
+        before = {channel.name: channel.estimate for channel in channels}
+        # The slowest first: it decides when all are done.
+        order = sorted(channels, key=lambda channel: -channel.seconds)
+        list(self._workers.map(lambda channel: channel.run(step, frame_size_wh), order))
+        if keep_estimate:
+            for channel in channels:
+                channel.estimate = before[channel.name]
+
+    def close(self) -> None:
+        """End the threads."""
+        self._workers.shutdown(wait=True, cancel_futures=True)

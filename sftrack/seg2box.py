@@ -1,0 +1,126 @@
+"""NN_seg2box: from the refined segmentation to the box, and how sure it is (paper, Sec. 5.2, last network).
+
+The paper paints a filled box with a U-Net and reads it off by thresholding. Here the four edges are read off directly, as expected
+positions of distributions along the columns and rows. The network also sees the first frame's segmentation with the box that the user
+drew, and so learns what the user calls the object: tight or loose, whole or part.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sftrack.contracts import BoxXYWH, SoftMask
+from sftrack.weights.bundled import bundled_path, load_network
+from sftrack.window import rasterise
+
+SIZE_PX = 64
+"""Resolution at which the maps enter the network; edges come out in fractions of the window."""
+
+MAP_NAMES = ("refined segmentation", "weighted boxes of the channels", "previous box", "first segmentation", "first box")
+
+
+@dataclass(frozen=True)
+class BoxEvidence:
+    """The maps that NN_seg2box sees, each `(h, w) float32` in [0, 1]; the first two lie in the current window, the last in the first one."""
+
+    refined: SoftMask
+    votes: SoftMask
+    previous: SoftMask
+    first_refined: SoftMask
+    first_box: SoftMask
+
+    def maps(self) -> NDArray[np.float32]:
+        """`(5, SIZE_PX, SIZE_PX) float32`, in the order of `MAP_NAMES`."""
+        stacked = torch.from_numpy(np.stack([self.refined, self.votes, self.previous, self.first_refined, self.first_box]))
+        pooled = functional.adaptive_avg_pool2d(stacked, (SIZE_PX, SIZE_PX))
+        return np.asarray(pooled.numpy(), dtype=np.float32)
+
+
+def vote_map(boxes_xywh: NDArray[np.float64], weights: NDArray[np.float64], size_wh: tuple[int, int]) -> SoftMask:
+    """Weighted mean of box images: `(K, 4)` boxes in working pixels and `(K,)` weights to `(h, w)`."""
+    return np.tensordot(weights, rasterise(boxes_xywh, size_wh), axes=1).astype(np.float32)
+
+
+def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class _EdgePair(nn.Module):
+    """Positions of the two edges along one axis, from features averaged and maximised over the other."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv1d(2 * width, width, 5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(width, width, 5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(width, 2, 1),
+        )
+
+    def forward(self, features: Tensor, axis: int) -> Tensor:
+        """Features `(B, C, H, W)`; `axis` 2 pools rows (left and right edge), 3 pools columns (top and bottom). `(B, 2)` in window shares."""
+        profile = self.layers(torch.cat([features.mean(axis), features.amax(axis)], dim=1))
+        # Edges may lie outside the window: positions run from -0.25 to 1.25.
+        positions = torch.linspace(-0.25, 1.25, profile.shape[2], device=profile.device)
+        edges: Tensor = (functional.softmax(profile.float(), dim=2) * positions).sum(2)
+        return edges
+
+
+class Seg2Box(nn.Module):
+    """The network: a small encoder-decoder, an edge head per axis, a score head."""
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        self.at_half = nn.Sequential(_block(len(MAP_NAMES), width, 2), _block(width, width))
+        self.at_quarter = nn.Sequential(_block(width, 2 * width, 2), _block(2 * width, 2 * width))
+        self.at_eighth = nn.Sequential(_block(2 * width, 2 * width, 2), _block(2 * width, 2 * width))
+        self.join = _block(4 * width, 2 * width)
+        self.back = _block(3 * width, 2 * width)
+        self.columns = _EdgePair(2 * width)
+        self.rows = _EdgePair(2 * width)
+        self.score = nn.Sequential(nn.Linear(4 * width, 32), nn.ReLU(inplace=True), nn.Linear(32, 1))
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps `(B, 5, 64, 64)` to edges `(B, 4)` as x1, y1, x2, y2 in window shares, and logits of the overlap `(B,)`."""
+        half = self.at_half(maps)
+        quarter = self.at_quarter(half)
+        eighth = self.at_eighth(quarter)
+        joined = self.join(torch.cat([quarter, _double(eighth)], dim=1))
+        back = self.back(torch.cat([half, _double(joined)], dim=1))
+        x, y = self.columns(back, 2), self.rows(back, 3)
+        edges = torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
+        pooled = torch.cat([eighth.mean((2, 3)), eighth.amax((2, 3))], dim=1)
+        return edges, self.score(pooled)[:, 0]
+
+
+def _double(x: Tensor) -> Tensor:
+    return functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+class BoxReader:
+    """NN_seg2box as the pipeline uses it."""
+
+    def __init__(self, network: Seg2Box, device: str = "cpu") -> None:
+        self._network = network.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._device = device
+
+    @classmethod
+    def bundled(cls, device: str = "cpu") -> Self:
+        """With the weights that the package ships."""
+        return cls(load_network(Seg2Box(), bundled_path("seg2box")), device)
+
+    @torch.inference_mode()
+    def read(self, evidence: BoxEvidence) -> tuple[BoxXYWH, float]:
+        """The box `(4,)` in pixels of the window that the maps lie in, at least 1 wide and high, and its expected overlap in [0, 1]."""
+        maps = torch.from_numpy(evidence.maps())[None].to(self._device)
+        edges, logit = self._network(maps)
+        height, width = evidence.refined.shape
+        x1, y1, x2, y2 = edges[0].double().cpu().numpy() * [width, height, width, height]
+        box = np.array([x1, y1, max(x2 - x1, 1.0), max(y2 - y1, 1.0)])
+        return box, float(logit[0].sigmoid())

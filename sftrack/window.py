@@ -1,0 +1,111 @@
+"""The part of the frame that the networks see: a rectangle of frame pixels, resampled to a fixed working size."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sftrack.boxes import center_xy
+from sftrack.contracts import BoxXYWH, ImageRGB, SoftMask
+
+BORDER_VALUE = 114
+"""Grey level shown outside the frame, the same in training and tracking."""
+
+SIZE_MULTIPLE = 16
+"""The networks halve the resolution four times."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle in frame pixels and the size it is resampled to.
+
+    Attributes:
+        origin_xy: frame coordinates of its top-left corner, whole pixels; may lie outside the frame.
+        extent_wh: its width and height in frame pixels.
+        size_wh: width and height of the resampled picture.
+    """
+
+    origin_xy: tuple[int, int]
+    extent_wh: tuple[int, int]
+    size_wh: tuple[int, int]
+
+    @classmethod
+    def around(cls, box_xywh: BoxXYWH, size_px: int, context: float = 1.0) -> "Window":
+        """A square of `size_px` around a box, holding the box and its surroundings.
+
+        Its side in the frame is `context * sqrt((w + p) (h + p))` with `p = (w + h) / 2`, the context rule of SiamFC
+        (Bertinetto et al., 2016): twice the side of a square box.
+        """
+        width, height = np.maximum(box_xywh[2:], 1.0)
+        margin = (width + height) / 2.0
+        side = max(int(round(context * float(np.sqrt((width + margin) * (height + margin))))), 8)
+        x, y = np.round(center_xy(box_xywh) - side / 2.0)
+        return cls((int(x), int(y)), (side, side), (size_px, size_px))
+
+    @classmethod
+    def whole_frame(cls, frame_size_wh: tuple[int, int], max_side_px: int = 480) -> "Window":
+        """The whole frame at a maximum side, as the paper works; padded on the right and below to what the networks need."""
+        scale = min(1.0, max_side_px / max(frame_size_wh))
+        size = tuple(-(-int(round(side * scale)) // SIZE_MULTIPLE) * SIZE_MULTIPLE for side in frame_size_wh)
+        extent = tuple(int(round(side / scale)) for side in size)
+        return cls((0, 0), (extent[0], extent[1]), (size[0], size[1]))
+
+    @property
+    def scale_xy(self) -> NDArray[np.float64]:
+        """Working pixels per frame pixel, `(2,)`."""
+        return np.array(self.size_wh, dtype=np.float64) / np.array(self.extent_wh, dtype=np.float64)
+
+    def to_window(self, boxes_xywh: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Boxes `(..., 4)` from frame to working coordinates."""
+        scale = self.scale_xy
+        return np.concatenate([(boxes_xywh[..., :2] - self.origin_xy) * scale, boxes_xywh[..., 2:] * scale], axis=-1)
+
+    def to_frame(self, boxes_xywh: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Boxes `(..., 4)` from working to frame coordinates."""
+        scale = self.scale_xy
+        return np.concatenate([boxes_xywh[..., :2] / scale + self.origin_xy, boxes_xywh[..., 2:] / scale], axis=-1)
+
+    def extract(self, image: ImageRGB) -> ImageRGB:
+        """The window's content `(size_h, size_w, 3) uint8`; grey outside the frame. Area-averaged when it shrinks, so nothing aliases."""
+        x0, y0 = self.origin_xy
+        x1, y1 = x0 + self.extent_wh[0], y0 + self.extent_wh[1]
+        height, width = image.shape[:2]
+        inside = image[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
+        if inside.shape[:2] != (y1 - y0, x1 - x0):
+            left, top = min(max(-x0, 0), x1 - x0), min(max(-y0, 0), y1 - y0)
+            padded = np.full((y1 - y0, x1 - x0, image.shape[2]), BORDER_VALUE, dtype=np.uint8)
+            if x0 < width and y0 < height:
+                padded[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+            inside = padded
+        method = cv2.INTER_AREA if self.size_wh[0] < self.extent_wh[0] else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(inside, self.size_wh, interpolation=method), dtype=np.uint8)
+
+    def move(self, masks: NDArray[np.float32], source: "Window") -> NDArray[np.float32]:
+        """Soft masks `(N, h, w)` that were made in `source`, resampled into this window; 0 where `source` did not look."""
+        if source == self or not len(masks):
+            return masks
+        ratio = source.scale_xy / self.scale_xy
+        shift = (np.array(self.origin_xy) - source.origin_xy) * source.scale_xy
+        # Pixel centres lie at +0.5, so the half pixel enters on both sides of the scaling.
+        matrix = np.array([[ratio[0], 0.0, shift[0] + 0.5 * ratio[0] - 0.5], [0.0, ratio[1], shift[1] + 0.5 * ratio[1] - 0.5]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return np.stack([cv2.warpAffine(mask, matrix, self.size_wh, flags=flags) for mask in masks]).astype(np.float32)
+
+    def paste(self, mask: SoftMask, frame_size_wh: tuple[int, int]) -> SoftMask:
+        """A working-size mask `(size_h, size_w)` in frame coordinates `(H, W)`; 0 outside the window."""
+        frame = Window((0, 0), frame_size_wh, frame_size_wh)
+        return np.asarray(np.clip(frame.move(mask[None], self)[0], 0.0, 1.0), dtype=np.float32)
+
+
+def rasterise(boxes_xywh: NDArray[np.float64], size_wh: tuple[int, int]) -> NDArray[np.float32]:
+    """Box images `(N, h, w)`: the covered part of each pixel, in [0, 1], so that sub-pixel boxes differ."""
+
+    def coverage(start: NDArray[np.float64], stop: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+        edges = np.arange(count, dtype=np.float64)
+        covered = np.minimum(stop[:, None], edges + 1.0) - np.maximum(start[:, None], edges)
+        return np.asarray(np.clip(covered, 0.0, 1.0), dtype=np.float64)
+
+    columns = coverage(boxes_xywh[:, 0], boxes_xywh[:, 0] + boxes_xywh[:, 2], size_wh[0])
+    rows = coverage(boxes_xywh[:, 1], boxes_xywh[:, 1] + boxes_xywh[:, 3], size_wh[1])
+    return (rows[:, :, None] * columns[:, None, :]).astype(np.float32)

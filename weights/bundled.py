@@ -1,0 +1,81 @@
+"""The small networks that come with the package: read, check, save. Files are safetensors, so reading one never runs code."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from sftrack.errors import WeightsError
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def bundled_path(name: str) -> Path:
+    """Where the package keeps the weights of one of its own networks (`feat2seg`, `combine`, `seg2box`)."""
+    return Path(__file__).resolve().parent / f"{name}.safetensors"
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, as float32 where they are floating-point.
+
+    Raises:
+        WeightsError: missing or damaged file.
+    """
+    if not path.is_file():
+        raise WeightsError(f"expected a weights file at '{path}', found none; install the package again or train it (docs/training.md)")
+    try:
+        with safe_open(path, framework="pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"expected a safetensors file, '{path}' is damaged ({error}); install the package again") from error
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+
+def load_network(network: Network, path: Path) -> Network:
+    """Fill a network from a file whose names and shapes are exactly its own; the network is returned in eval mode."""
+    fill(network, read_tensors(path), str(path))
+    return network.eval()
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:
+    """Copy tensors into a network.
+
+    Raises:
+        WeightsError: a missing, unexpected or differently shaped tensor; the message names the first ones and the nearest match.
+    """
+    wanted = network.state_dict()
+    missing, unexpected = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
+    if missing or unexpected:
+        name = (missing or unexpected)[0]
+        nearest = difflib.get_close_matches(name, unexpected if missing else list(wanted), n=1)
+        hint = f", nearest is '{nearest[0]}'" if nearest else ""
+        what = "lacks" if missing else "has the unknown tensor"
+        raise WeightsError(
+            f"expected the {len(wanted)} tensors of {type(network).__name__}, '{origin}' {what} '{name}'{hint} "
+            f"({len(missing)} missing, {len(unexpected)} unexpected); use weights made for this version"
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != wanted[name].shape:
+            raise WeightsError(
+                f"expected '{name}' of shape {tuple(wanted[name].shape)}, got {tuple(tensor.shape)} in '{origin}'; use weights made for this version"
+            )
+    network.load_state_dict(dict(tensors))
+
+
+def save_network(network: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write a network in half precision (half the size; the difference is far below what training left to chance)."""
+    state = network.state_dict()
+    halved = {name: tensor.half().contiguous() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    save_file(halved, path, metadata=dict(metadata))
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+__all__ = ["bundled_path", "fill", "load_network", "parameter_count", "read_tensors", "save_network"]

@@ -49,14 +49,14 @@ class Clip:
 
 
 def moving_square(frames: int, size_wh: tuple[int, int] = (192, 128), side: int = 32) -> tuple[list[np.ndarray], np.ndarray]:
-    """RGB pictures of a textured square moving 3 pixels right and 1 down per frame over a dim textured ground, and its true boxes."""
+    """RGB pictures of a textured square moving 2 pixels right and 1 down per frame over a dim textured ground, and its true boxes."""
     rng = np.random.default_rng(0)
     width, height = size_wh
-    ground = rng.integers(0, 80, (height // 4, width // 4, 3), dtype=np.uint8).repeat(4, axis=0).repeat(4, axis=1)
-    square = rng.integers(120, 256, (side // 4, side // 4, 3), dtype=np.uint8).repeat(4, axis=0).repeat(4, axis=1)
+    ground = rng.integers(0, 80, (height // 8, width // 8, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    square = rng.integers(120, 256, (side // 8, side // 8, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
     pictures, boxes = [], []
     for index in range(frames):
-        x, y = 12 + 3 * index % (width - side - 16), 10 + index % (height - side - 12)
+        x, y = 12 + 2 * index % (width - side - 16), 10 + index % (height - side - 12)
         picture = ground.copy()
         picture[y : y + side, x : x + side] = square
         pictures.append(picture)

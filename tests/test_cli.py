@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from sftrack.boxes import iou
+from sftrack.contracts import FrameSource, ResultSink
+from sftrack.pipeline import SFTracker
 from tests.conftest import ROOT, Clip, Run, moving_square, write_clip
 
 RunCli = Callable[..., Run]
@@ -146,6 +148,32 @@ def test_a_failure_of_ours_is_one_line_and_a_traceback_only_on_request(
     assert "Traceback" in run_cli(*flags, "--debug").err
 
 
+def test_with_a_display_the_viewer_tracks_and_the_same_line_is_written(
+    run_cli: RunCli, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sftrack.gui import ViewerSummary
+
+    asked: dict[str, object] = {}
+
+    def viewer(source: FrameSource, tracker: SFTracker, *, box_xywh: object, sinks: list[ResultSink], with_mask: bool) -> ViewerSummary:
+        """The user drags the true box, watches four frames and presses Ctrl+C in the terminal."""
+        asked.update(box_xywh=box_xywh)
+        with sinks[0], sinks[1], source:
+            for count, frame in zip(range(4), source, strict=False):
+                result = tracker.update(frame.image_rgb) if count else tracker.init(frame.image_rgb, clip.boxes_xywh[0])
+                for sink in sinks:
+                    sink.write(frame, result)
+        return ViewerSummary(4, (0.01,) * 4, interrupted=True)
+
+    monkeypatch.setattr("sftrack.gui.run_viewer", viewer)
+    monkeypatch.setattr("sftrack.gui.why_not_shown", lambda: None)
+    done = run_cli("--video", clip.path, "--out", "out")
+    assert done.code == 130
+    assert asked == {"box_xywh": None}
+    assert done.out.startswith("4 frames of square.mp4; mean ")
+    assert_complete(Path("out"), 4)
+
+
 def test_version_and_help(run_cli: RunCli) -> None:
     assert run_cli("--version").out.startswith("sftrack ")
     shown = run_cli("--help").out
@@ -165,7 +193,7 @@ def test_a_real_clip_is_tracked_end_to_end(run_cli: RunCli, shared: Path) -> Non
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_leaves_complete_files(tmp_path: Path, number: int) -> None:
     """A real process and a real signal, on a clip too long to be finished."""
-    clip = write_clip(tmp_path / "long.mp4", frames=1500, size_wh=(320, 240))
+    clip = write_clip(tmp_path / "long.mp4", frames=600, size_wh=(320, 240))
     command = [
         sys.executable,
         str(ROOT / "run_tracker.py"),
@@ -189,5 +217,5 @@ def test_ctrl_c_leaves_complete_files(tmp_path: Path, number: int) -> None:
     assert process.returncode == 130, err
     assert "Traceback" not in err
     frames = int(out.split(" frames of ")[0])
-    assert 5 < frames < 1500
+    assert 5 < frames < 600
     assert_complete(tmp_path / "out", frames)

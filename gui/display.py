@@ -2,6 +2,7 @@
 
 import ctypes
 import ctypes.util
+import importlib
 import importlib.util
 import os
 import sys
@@ -10,8 +11,13 @@ from pathlib import Path
 
 from sftrack.errors import SFTrackError
 
-XCB_PACKAGES = "libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-render-util0 libxcb-xinerama0 libxcb-xkb1 libxkbcommon-x11-0"
-"""Debian and Ubuntu packages with the libraries that Qt's X11 plugin needs and that PyQt5 does not bring along."""
+QT_PACKAGES = "libgl1 libglib2.0-0 libfontconfig1 libdbus-1-3"
+"""Debian and Ubuntu packages with the libraries that every PyQt5 needs and does not bring along."""
+
+XCB_PACKAGES = (
+    "libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libxkbcommon-x11-0"
+)
+"""The same for Qt's X11 plugin."""
 
 
 class DisplayError(SFTrackError):
@@ -34,6 +40,10 @@ def why_not_shown(environ: Mapping[str, str] = os.environ, platform: str = sys.p
     """Why no window can be shown, in one line with the remedy; None where one can."""
     if importlib.util.find_spec("PyQt5") is None:
         return 'the viewer needs PyQt5, which is not installed; run: pip install "sftrack[gui]"'
+    return _why_no_display(environ, platform) or _why_qt_does_not_load()
+
+
+def _why_no_display(environ: Mapping[str, str], platform: str) -> str | None:
     chosen = environ.get("QT_QPA_PLATFORM", "")
     if not platform.startswith("linux") or (chosen and not chosen.startswith("xcb")):
         return None
@@ -43,6 +53,14 @@ def why_not_shown(environ: Mapping[str, str] = os.environ, platform: str = sys.p
     if not address:
         return "the viewer needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set; start it from a desktop session"
     return _why_no_x11(address)
+
+
+def _why_qt_does_not_load() -> str | None:
+    try:
+        importlib.import_module("PyQt5.QtWidgets")
+    except ImportError as error:
+        return f"PyQt5 cannot be loaded ({error}); on Debian or Ubuntu run: apt-get install {QT_PACKAGES}"
+    return None
 
 
 def _why_no_x11(address: str) -> str | None:

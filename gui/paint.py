@@ -2,7 +2,7 @@
 
 import numpy as np
 from PyQt5.QtCore import QPointF, QRectF, Qt
-from PyQt5.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPen
+from PyQt5.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPen, qRgba
 from PyQt5.sip import voidptr
 
 from sftrack.contracts import ChannelResult, ImageRGB, SoftMask, State
@@ -16,9 +16,11 @@ STATE_COLORS: dict[State, QColor] = {
     "uncertain": QColor(255, 193, 7),
     "lost": QColor(255, 90, 80),
 }
-CHANNEL_COLORS = tuple(QColor(name) for name in ("#4fc3f7", "#f48fb1", "#ffb74d", "#ba68c8", "#aed581", "#fff176", "#90a4ae", "#4db6ac"))
+CHANNEL_COLORS = tuple(QColor(name) for name in ("#4fc3f7", "#f48fb1", "#b388ff", "#e8e8e8", "#d7a77f", "#80cbc4", "#ff80ff", "#8c9eff"))
+"""None of them green, amber or red: those tell the state."""
 MASK_RGB = (61, 160, 255)
 MASK_ALPHA = 120
+_MASK_COLORS = [qRgba(*MASK_RGB, level * MASK_ALPHA // 255) for level in range(256)]
 
 
 def to_qimage(image_rgb: ImageRGB) -> QImage:
@@ -29,13 +31,11 @@ def to_qimage(image_rgb: ImageRGB) -> QImage:
 
 def mask_to_qimage(mask: SoftMask) -> QImage:
     """The mask `(H, W)` in [0, 1] as a translucent tint."""
-    alpha = np.clip(mask, 0.0, 1.0) * MASK_ALPHA
-    rgba = np.empty((*mask.shape, 4), dtype=np.uint8)
-    for channel, value in enumerate(MASK_RGB):
-        rgba[..., channel] = alpha * (value / 255.0)
-    rgba[..., 3] = alpha
-    height, width = mask.shape
-    return QImage(voidptr(rgba.ctypes.data), width, height, 4 * width, QImage.Format.Format_RGBA8888_Premultiplied).copy()
+    levels = np.clip(mask * 255.0, 0.0, 255.0).astype(np.uint8)
+    height, width = levels.shape
+    image = QImage(voidptr(levels.ctypes.data), width, height, width, QImage.Format.Format_Indexed8)
+    image.setColorTable(_MASK_COLORS)
+    return image.convertToFormat(QImage.Format.Format_ARGB32_Premultiplied)  # a copy, so that the levels can go
 
 
 def draw_state_box(painter: QPainter, rect: QRectF, state: State) -> None:

@@ -30,5 +30,6 @@ SHORTCUTS = (
 
 def help_html() -> str:
     """The table for people."""
-    rows = "".join(f"<tr><td><b>{', '.join(s.keys)}</b></td><td>&nbsp;&nbsp;{s.help}</td></tr>" for s in SHORTCUTS)
-    return f"<table cellspacing='4'>{rows}</table>"
+    cell = "style='white-space: nowrap; padding: 3px 14px 3px 0px'"
+    rows = "".join(f"<tr><td {cell}><b>{', '.join(s.keys)}</b></td><td {cell}>{s.help}</td></tr>" for s in SHORTCUTS)
+    return f"<table>{rows}</table>"

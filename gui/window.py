@@ -65,9 +65,8 @@ class ViewerWindow(QMainWindow):
         self.canvas.setFocus()
 
     def _start_size(self) -> QSize:
-        wanted = self.canvas.sizeHint() + QSize(0, self.status.sizeHint().height() + 6)
         screen = self.screen()
-        return wanted.boundedTo(screen.availableGeometry().size() * 0.85) if screen is not None else wanted
+        return self.sizeHint().boundedTo(screen.availableGeometry().size() * 0.85) if screen is not None else self.sizeHint()
 
     def _connect(self) -> None:
         for shortcut in SHORTCUTS:
@@ -125,6 +124,7 @@ class ViewerWindow(QMainWindow):
     def toggle_help(self) -> None:
         if self.help_box is None:
             self.help_box = QMessageBox(QMessageBox.Icon.NoIcon, "Keys", help_html(), QMessageBox.StandardButton.Close, self)
+            self.help_box.setPalette(self.palette())
             self.help_box.setModal(False)
             for keys in ("H", "F1"):
                 action = QAction(self.help_box)
@@ -218,6 +218,8 @@ class StatusLines(QWidget):
         lines.setSpacing(2)
         lines.addWidget(self.message)
         lines.addLayout(figures)
+        # Always the same, or the picture would change its size with the texts.
+        self.setFixedHeight(2 * self.fontMetrics().height() + 12)
 
     def show_state(self, text: str, color: QColor) -> None:
         self.state.setVisible(bool(text))
@@ -254,6 +256,8 @@ class ElidedLabel(QLabel):
 def show_problem(text: str, parent: QWidget | None) -> None:
     """A dialog that waits for nobody: the window can be closed while it is open."""
     dialog = QMessageBox(QMessageBox.Icon.Warning, "sftrack", text, QMessageBox.StandardButton.Ok, parent)
+    if parent is not None:
+        dialog.setPalette(parent.palette())
     dialog.setTextFormat(Qt.TextFormat.PlainText)
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     dialog.open()

@@ -24,23 +24,25 @@ def phase_text(phase: Phase, source: FrameSource, has_target: bool) -> str:
 
 
 def info_text(source: FrameSource, snapshot: Snapshot | None) -> str:
-    """The figures: source, size, rates, losses, score, failed channels."""
+    """The figures, those first that must not be cut off in a narrow window: score, failed channels, rates, losses, source."""
+    parts = [] if snapshot is None else _tracking_texts(source, snapshot)
+    if source.decode_failures:
+        parts.append(f"{source.decode_failures} damaged")
     width, height = source.frame_size_wh
-    parts = [source.name, f"{width} x {height}"]
-    parts.append(f"{source.frames_per_second:.4g} fps in" if source.frames_per_second else "no frame rate")
-    if snapshot is None:
-        return "  |  ".join(parts)
+    rate = f"{source.frames_per_second:.4g} fps in" if source.frames_per_second else "no frame rate"
+    return "  |  ".join([*parts, rate, f"{width} x {height}", source.name])
+
+
+def _tracking_texts(source: FrameSource, snapshot: Snapshot) -> list[str]:
+    parts = []
+    if snapshot.result is not None:
+        parts = [f"score {snapshot.result.score:.2f}", *failed_channels_text(snapshot.result)]
     parts.append(_position_text(source, snapshot))
     parts.append(f"{snapshot.tracked_fps:.1f} fps tracked" if snapshot.tracked_fps is not None else "- fps tracked")
     parts.append(f"{snapshot.frames_not_shown} dropped")
     if snapshot.frames_skipped:
         parts.append(f"{snapshot.frames_skipped} skipped by the source")
-    if source.decode_failures:
-        parts.append(f"{source.decode_failures} damaged")
-    if snapshot.result is not None:
-        parts.append(f"score {snapshot.result.score:.2f}")
-        parts += failed_channels_text(snapshot.result)
-    return "  |  ".join(parts)
+    return parts
 
 
 def _position_text(source: FrameSource, snapshot: Snapshot) -> str:

@@ -28,7 +28,7 @@ class TellingTracker(FakeTracker):
 
 sink = FakeSink()
 summary = run_viewer(FakeSource(100_000, frames_per_second=50.0), TellingTracker(), sinks=sink)
-print("end", summary.frames_tracked, sink.closes, [t.name for t in threading.enumerate()].count("sftrack-reader"), summary.error, flush=True)
+print("end", summary.frames_tracked, sink.closes, [t.name for t in threading.enumerate()].count("sftrack-reader"), summary.error))
 """
 
 

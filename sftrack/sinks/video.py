@@ -144,11 +144,16 @@ class AnnotatedVideoSink(BaseSink):
 
 def _open(path: Path, frame_size_wh: tuple[int, int], rate: Fraction) -> tuple[OutputContainer, VideoStream, str]:
     """The file with the best encoder that FFmpeg has here."""
+    try:
+        # FFmpeg opens the file with the first frame only; the user should know before tracking begins
+        path.open("wb").close()
+    except OSError as error:
+        raise sink_error(path, error) from error
     reason: Exception | None = None
     for codec_name, options in ENCODERS.items():
         try:
             av.codec.Codec(codec_name, "w")
-        except av.FFmpegError as error:
+        except (av.FFmpegError, ValueError) as error:
             logger.info("no encoder %s", codec_name)
             reason = error
             continue
@@ -162,6 +167,7 @@ def _open(path: Path, frame_size_wh: tuple[int, int], rate: Fraction) -> tuple[O
             reason = error
             with contextlib.suppress(av.FFmpegError, OSError):
                 container.close()
+    path.unlink(missing_ok=True)
     raise SinkError(f"expected one of the encoders {', '.join(ENCODERS)} for '{path}', got '{reason}'; go on without the video")
 
 

@@ -1,12 +1,16 @@
 """Every source behaves alike: same kind of frames, right positions, and free to be left at any moment. Then what each does with damage."""
 
+import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -255,6 +259,17 @@ def test_size_change_in_a_video_is_rescaled(tmp_path: Path, caplog: pytest.LogCa
     assert caplog.text.count("changes size") == 1
 
 
+SHARED = Path(os.environ.get("SFTRACK_SHARED") or Path(__file__).parents[3] / "shared")
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="neither SFTRACK_SHARED nor ../shared is there: no real clips")
+@pytest.mark.parametrize(("name", "count"), [("01_dog.mp4", 289), ("05_default_juggle.mp4", 247), ("bag.avi", 196)])
+def test_real_clips_are_read_to_their_last_frame(name: str, count: int) -> None:
+    with VideoFileSource(SHARED / "data/videos" / name, start_frame=count - 3) as source:
+        assert [frame.index for frame in source] == [count - 3, count - 2, count - 1]
+        assert source.decode_failures == 0
+
+
 # --- folders -----------------------------------------------------------------------------------------------------------------------------
 
 
@@ -380,6 +395,47 @@ def test_close_does_not_wait_for_a_camera_that_hangs() -> None:
     assert not consumer.is_alive()
     assert time.monotonic() - start_s < 2
     released.set()
+
+
+class Mjpeg(BaseHTTPRequestHandler):
+    """What a network camera answers, over and over."""
+
+    def do_GET(self) -> None:  # noqa: N802 - the library's name
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=part")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for index in range(200):
+                encoded = cv2.imencode(".jpg", picture(index)[..., ::-1])[1].tobytes()
+                self.wfile.write(b"--part\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(encoded), encoded))
+                time.sleep(0.005)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the test's output stays readable."""
+
+
+def test_http_camera_through_opencv() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Mjpeg)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        with open_source(camera=f"http://127.0.0.1:{server.server_port}/video", max_frames=5) as source:
+            frames = list(source)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert source.frame_size_wh == SIZE_WH
+    assert [frame.index for frame in frames] == sorted({frame.index for frame in frames})
+    red, green, blue = frames[0].image_rgb[20, 4]
+    assert (red > 180, green < 60, blue < 60) == (True, True, True)
+
+
+def test_address_that_nobody_answers_is_one_clear_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SourceError, match="cannot be opened") as caught:
+        open_source(camera="http://127.0.0.1:9/video")
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
 
 
 # --- choosing ----------------------------------------------------------------------------------------------------------------------------

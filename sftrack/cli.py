@@ -67,6 +67,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
             return EXIT_INTERRUPTED
         except SFTrackError as error:
             return _report(error, str(error), error.exit_code, debug=args.debug)
+        except ModuleNotFoundError as error:  # run_tracker.py from a clone in which nothing was installed
+            text = f"the package '{error.name}' is not installed; in the checkout run: pip install -c constraints.txt -e ."
+            return _report(error, text, EXIT_USER, debug=args.debug)
         except Exception as error:
             text = f"unexpected {type(error).__name__}: {error} (a failure of sftrack; --debug shows where)"
             return _report(error, text, EXIT_OURS, debug=args.debug)

@@ -3,6 +3,8 @@
 import functools
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from sftrack.sources import CameraSource
-from tests.conftest import Clip, Run, moving_square, write_clip
+from tests.conftest import ROOT, Clip, Run, moving_square, write_clip
 
 RunCli = Callable[..., Run]
 BOX = ("--box", "12,10,32,32", "--headless")
@@ -68,6 +70,16 @@ def test_without_a_display_the_box_is_asked_for(run_cli: RunCli, clip: Clip, mon
     shown = run_cli("--demo", "--max-frames", 2)
     assert shown.code == 0
     assert "no viewer: " in shown.err
+
+
+def test_a_clone_without_its_packages_says_what_to_install() -> None:
+    """-I -S: the same Python without anything that was installed."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from sftrack.cli import main; sys.exit(main(['track', '--demo', '--headless']))"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "is not installed" in done.stderr
+    assert "pip install" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no video\n" * 50, b"\x00" * 4096], ids=["empty", "text", "zeros"])

@@ -5,6 +5,7 @@ for it in short steps, so it always notices Ctrl+C, `close`, and a connection th
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -45,6 +46,8 @@ def open_cv2_capture(address: int | str) -> Capture:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         if isinstance(address, str):
+            # read once by the FFmpeg inside OpenCV, which otherwise writes to the terminal about every lost packet
+            os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
             return cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
         capture = cv2.VideoCapture(address)

@@ -1,7 +1,6 @@
 """Every source behaves alike: same kind of frames, right positions, and free to be left at any moment. Then what each does with damage."""
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -259,13 +258,9 @@ def test_size_change_in_a_video_is_rescaled(tmp_path: Path, caplog: pytest.LogCa
     assert caplog.text.count("changes size") == 1
 
 
-SHARED = Path(os.environ.get("SFTRACK_SHARED") or Path(__file__).parents[3] / "shared")
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="neither SFTRACK_SHARED nor ../shared is there: no real clips")
 @pytest.mark.parametrize(("name", "count"), [("01_dog.mp4", 289), ("05_default_juggle.mp4", 247), ("bag.avi", 196)])
-def test_real_clips_are_read_to_their_last_frame(name: str, count: int) -> None:
-    with VideoFileSource(SHARED / "data/videos" / name, start_frame=count - 3) as source:
+def test_real_clips_are_read_to_their_last_frame(shared: Path, name: str, count: int) -> None:
+    with VideoFileSource(shared / "data/videos" / name, start_frame=count - 3) as source:
         assert [frame.index for frame in source] == [count - 3, count - 2, count - 1]
         assert source.decode_failures == 0
 
@@ -400,7 +395,7 @@ def test_close_does_not_wait_for_a_camera_that_hangs() -> None:
 class Mjpeg(BaseHTTPRequestHandler):
     """What a network camera answers, over and over."""
 
-    def do_GET(self) -> None:  # noqa: N802 - the library's name
+    def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=part")
         self.end_headers()

@@ -1,7 +1,7 @@
 """The trackers that can be channels: `create(name, ...)` builds one, `register` adds one."""
 
-from . import colour, dcf, flow, opencv, replay
+from . import colour, dcf, flow, opencv, replay, template
 from .base import BoxTracker
 from .registry import ENTRY_POINTS, create, factory_of, register, tracker_names
 
-__all__ = ["ENTRY_POINTS", "BoxTracker", "colour", "create", "dcf", "factory_of", "flow", "opencv", "register", "replay", "tracker_names"]
+__all__ = ["ENTRY_POINTS", "BoxTracker", "colour", "create", "dcf", "factory_of", "flow", "opencv", "register", "replay", "template", "tracker_names"]

@@ -34,6 +34,8 @@ class DCF(BoxTracker):
         scales: number of scales that are tried; 1 keeps the size.
         scale_step: ratio between neighbouring scales.
         min_score: below this score the models are not updated.
+        constraint: iterations by which the filter is confined to the box (Lukezic et al., CVPR 2017); 0 is the plain filter. A confined
+            filter can use a larger window (padding) without learning the surroundings.
     """
 
     regularisation = 1e-3
@@ -49,11 +51,12 @@ class DCF(BoxTracker):
         output_sigma: float = 1.0 / 16.0,
         scales: int = 17,
         scale_step: float = 1.03,
-        min_score: float = 0.15,
+        min_score: float = 0.5,
+        constraint: int = 0,
     ) -> None:
         self._window_px, self._padding, self._rate, self._colour_rate = window_px, padding, rate, colour_rate
         self._colour_share, self._output_sigma, self._min_score = colour_share, output_sigma, min_score
-        self._scales, self._scale_step = scales, scale_step
+        self._scales, self._scale_step, self._constraint = scales, scale_step, constraint
 
     def _start(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         area_wh = box_xywh[2:] + self._padding * box_xywh[2:].mean()
@@ -63,9 +66,12 @@ class DCF(BoxTracker):
         self._size_px = (self._cells_wh[0] * CELL_PX, self._cells_wh[1] * CELL_PX)
         self._start_wh, self._area_wh = box_xywh[2:].copy(), area_wh
         self._center, self._zoom = center_xy(box_xywh), 1.0
+        self._usual_ratio: float | None = None
         target_cells = box_xywh[2:] / area_wh * cells
         self._wanted = _gaussian_spectrum(self._cells_wh, self._output_sigma * math.sqrt(float(target_cells.prod())))
         self._taper = _hann(self._cells_wh)
+        # Of the circular filter: its origin is the window's centre after the shift that the spectrum of the wanted peak implies.
+        self._box_mask = _box_mask(self._cells_wh, target_cells)
         self._target_px = np.maximum(np.round(box_xywh[2:] / area_wh * self._size_px), 4).astype(int)
         self._inside, self._outside = self._regions()
         self._scale = ScaleFilter(box_xywh[2:], self._scales, self._scale_step) if self._scales > 1 else None
@@ -111,7 +117,10 @@ class DCF(BoxTracker):
         """Running averages of the filter's numerator and denominator (Staple, equations 13 and 14) and of the histograms."""
         patch = self._window(image_rgb)
         spectrum = self._spectrum(patch)
-        numerator, denominator = np.conj(self._wanted) * spectrum, np.square(np.abs(spectrum)).sum(axis=0)
+        if self._constraint:
+            numerator, denominator = self._confined(spectrum), np.ones(spectrum.shape[1:], np.float32)
+        else:
+            numerator, denominator = np.conj(self._wanted) * spectrum, np.square(np.abs(spectrum)).sum(axis=0)
         bins = colour_bins(patch)
         if is_first:
             self._numerator, self._denominator = numerator, denominator
@@ -123,13 +132,44 @@ class DCF(BoxTracker):
         if self._scale is not None:
             self._scale.learn(image_rgb, self._center, self._zoom)
 
+    def _confined(self, spectrum: NDArray[np.complex64]) -> NDArray[np.complex64]:
+        """Filters that are zero outside the box, by alternating directions (Lukezic et al., equations 9 to 12), each scaled by its peak."""
+        cross, power = np.conj(self._wanted) * spectrum, np.square(np.abs(spectrum))
+        penalty, growth, ridge = np.float32(5.0), 3.0, np.float32(0.05)
+        confined = self._masked(cross / (power + ridge))
+        multiplier = np.zeros_like(confined)
+        for _ in range(self._constraint):
+            free = (cross + penalty * confined - multiplier) / (power + penalty)
+            confined = self._masked((multiplier + penalty * free) / (ridge + penalty))
+            multiplier += penalty * (free - confined)
+            penalty = np.float32(penalty * growth)
+        peaks = np.fft.irfft2(np.conj(confined) * spectrum, s=self._cells_wh[::-1]).max(axis=(1, 2))
+        weights = np.maximum(peaks, 0.0).astype(np.float32)
+        return confined * (weights / max(float(weights.sum()), 1e-6))[:, None, None]
+
+    def _masked(self, spectrum: NDArray[np.complex64]) -> NDArray[np.complex64]:
+        filters = np.fft.irfft2(spectrum, s=self._cells_wh[::-1]) * self._box_mask
+        return np.asarray(np.fft.rfft2(filters), dtype=np.complex64)
+
     def _filter_response(self, patch: NDArray[np.uint8]) -> tuple[Array, float]:
         """Response per cell, centred, and the score made of its peak-to-sidelobe ratio."""
         spectrum = self._spectrum(patch)
-        energy = self._denominator + np.float32(self.regularisation * spectrum[0].size)
+        energy = self._denominator if self._constraint else self._denominator + np.float32(self.regularisation * spectrum[0].size)
         product = (np.conj(self._numerator) * spectrum).sum(axis=0) / energy
         response = np.fft.fftshift(np.fft.irfft2(product, s=self._cells_wh[::-1])).astype(np.float32)
-        return response, sidelobe_score(response)
+        return response, self._relative_score(sidelobe_ratio(response))
+
+    def _relative_score(self, ratio: float) -> float:
+        """How clear the peak is in comparison with what is usual for this target: 1 as usual or better, 0 at the ratio of noise.
+
+        The usual ratio follows slowly also downwards, so that a lasting change of appearance does not stop the learning for ever.
+        """
+        noise = 3.0
+        if self._usual_ratio is None:
+            self._usual_ratio = max(ratio, 2.0 * noise)
+        score = float(np.clip((ratio - noise) / (self._usual_ratio - noise), 0.0, 1.0))
+        self._usual_ratio = max(self._usual_ratio + 0.03 * (ratio - self._usual_ratio), 2.0 * noise)
+        return score
 
     def _colour_response(self, patch: NDArray[np.uint8]) -> Array:
         """Mean likelihood inside the box for every place of its centre, per cell."""
@@ -142,16 +182,15 @@ class DCF(BoxTracker):
         return np.asarray(mean[rows[:, None], columns[None, :]], dtype=np.float32)
 
 
-def sidelobe_score(response: Array) -> float:
-    """Peak-to-sidelobe ratio (Bolme et al., CVPR 2010) as a score: 0 at a ratio of 2 (noise), 1 from 16 (a clean peak)."""
+def sidelobe_ratio(response: Array) -> float:
+    """Peak-to-sidelobe ratio (Bolme et al., CVPR 2010): the height of the peak over the mean of the rest, in its standard deviations."""
     row, column = np.unravel_index(int(response.argmax()), response.shape)
     keep = np.ones(response.shape, dtype=np.bool_)
     keep[max(row - 3, 0) : row + 4, max(column - 3, 0) : column + 4] = False
     rest = response[keep]
     if rest.size < 8:
         return 0.0
-    ratio = (float(response[row, column]) - float(rest.mean())) / (float(rest.std()) + 1e-6)
-    return float(np.clip((ratio - 2.0) / 14.0, 0.0, 1.0))
+    return (float(response[row, column]) - float(rest.mean())) / (float(rest.std()) + 1e-6)
 
 
 def _peak(response: Array) -> NDArray[np.float64]:
@@ -175,3 +214,9 @@ def _gaussian_spectrum(cells_wh: tuple[int, int], sigma: float) -> NDArray[np.co
 
 def _hann(cells_wh: tuple[int, int]) -> Array:
     return np.outer(np.hanning(cells_wh[1] + 2)[1:-1], np.hanning(cells_wh[0] + 2)[1:-1]).astype(np.float32)
+
+
+def _box_mask(cells_wh: tuple[int, int], target_cells: NDArray[np.float64]) -> Array:
+    x = np.abs(np.arange(cells_wh[0]) + 0.5 - cells_wh[0] / 2.0) <= max(float(target_cells[0]) / 2.0, 1.0)
+    y = np.abs(np.arange(cells_wh[1]) + 0.5 - cells_wh[1] / 2.0) <= max(float(target_cells[1]) / 2.0, 1.0)
+    return np.outer(y, x).astype(np.float32)

@@ -1,7 +1,8 @@
 """OpenCV's classical trackers as channels, each on a reduced canvas (`reduction.Canvas`).
 
 OpenCV wants BGR, and boxes of whole pixels in its newer interface. Its trackers say only found / not found, so the score is the likeness
-of what is inside the box to what was inside it before (`Appearance`).
+of what is inside the box to what was inside it before (`Appearance`). MIL is not among them: it draws its samples from a generator that it
+seeds with the time, so no two runs agree.
 """
 
 from typing import Any
@@ -104,21 +105,6 @@ class KCF(OpenCVTracker):
 
     def _build(self) -> Any:  # noqa: ANN401
         return cv2.TrackerKCF.create(self._params)
-
-
-@register("mil")
-class MIL(OpenCVTracker):
-    """Multiple-instance boosting (Babenko et al., CVPR 2009). OpenCV draws its features from a generator shared by the process."""
-
-    def __init__(self, *, target_px: float = 40.0, reach: float = 2.5, search_radius: float = 25.0, features: int = 250) -> None:
-        super().__init__(target_px=target_px, reach=reach)
-        self._params = cv2.TrackerMIL.Params()
-        self._params.samplerSearchWinSize = search_radius
-        self._params.featureSetNumFeatures = features
-
-    def _build(self) -> Any:  # noqa: ANN401
-        cv2.setRNGSeed(0)  # the features drawn are otherwise those that earlier calls anywhere left over
-        return cv2.TrackerMIL.create(self._params)
 
 
 @register("mosse")

@@ -1,0 +1,113 @@
+"""`python -m benchmarks accuracy`: success AUC of every channel alone, of their per-pixel median and of the fused result."""
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.majority import majority_track
+from benchmarks.recordings import CHECKOUT, Target, evaluation_targets, pin_to_one_thread, record_all, shared_folder
+from sftrack.config import ChannelConfig
+from sftrack.datasets import read_sequence
+from sftrack.metrics import success_auc
+from sftrack.pipeline import SFTracker
+from sftrack.presets import channels_of, create_channels
+
+Table = dict[str, dict[Target, float]]
+
+
+def main(arguments: list[str]) -> int:
+    """Print the table and write `accuracy.json`."""
+    options = _parser().parse_args(arguments)
+    shared = shared_folder(options.shared)
+    targets = evaluation_targets(shared, options.sequences)
+    configs = channels_of(options.preset)
+    table = channel_rows(configs, shared, targets, options.jobs)
+    if not options.no_fused:
+        table["fused"] = fused_row(options.preset, shared, targets, options.jobs)
+    _show(table, targets)
+    options.out.mkdir(parents=True, exist_ok=True)
+    content = {
+        "preset": options.preset,
+        "channels": {config.name: {"tracker": config.tracker, **config.params} for config in configs},
+        "mean": {row: means(values) for row, values in table.items()},
+        "per_sequence": {row: {f"{dataset}/{name}": value for (dataset, name), value in values.items()} for row, values in table.items()},
+    }
+    (options.out / "accuracy.json").write_text(json.dumps(content, indent=1))
+    print(f"written to {options.out / 'accuracy.json'}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy", description=__doc__)
+    parser.add_argument("--shared", type=Path, help="folder with data/DAVIS and data/OTB100")
+    parser.add_argument("--sequences", nargs="*", default=[], help="only these, e.g. dog Jogging.1")
+    parser.add_argument("--preset", default="light")
+    parser.add_argument("--jobs", type=int, default=2, help="sequences at a time, one thread each")
+    parser.add_argument("--no-fused", action="store_true", help="only what can be computed from recorded boxes")
+    parser.add_argument("--out", type=Path, default=CHECKOUT / "runs" / "accuracy")
+    return parser
+
+
+def channel_rows(configs: Sequence[ChannelConfig], shared: Path, targets: Sequence[Target], jobs: int) -> Table:
+    """AUC per target of every channel alone, and of `median`, from boxes recorded once (see `benchmarks.recordings`)."""
+    kept = record_all(configs, shared, targets, jobs)
+    truth = {target: read_sequence(target[0], shared / "data" / target[0], target[1]).boxes_xywh for target in targets}
+    table: Table = {
+        config.name: {target: success_auc(kept[config.name, target].boxes_xywh, truth[target]) for target in targets} for config in configs
+    }
+    table["median"] = {
+        target: success_auc(majority_track(np.stack([kept[config.name, target].boxes_xywh for config in configs])), truth[target])
+        for target in targets
+    }
+    return table
+
+
+def fused_row(preset: str, shared: Path, targets: Sequence[Target], jobs: int) -> dict[Target, float]:
+    """AUC per target of `SFTracker`, run afresh: its result depends on every stage, not only on the channels."""
+    with ProcessPoolExecutor(max_workers=jobs, initializer=pin_to_one_thread) as pool:
+        values = list(pool.map(_fused_auc, [(preset, shared, target) for target in targets]))
+    return dict(zip(targets, values, strict=True))
+
+
+def _fused_auc(job: tuple[str, Path, Target]) -> float:
+    preset, shared, (dataset, name) = job
+    sequence = read_sequence(dataset, shared / "data" / dataset, name)
+    boxes, _ = fused_boxes(preset, sequence.frames(), sequence.boxes_xywh[0], len(sequence))
+    return success_auc(boxes, sequence.boxes_xywh)
+
+
+def fused_boxes(
+    preset: str, frames: object, first_box: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Boxes `(N, 4)` and wall seconds `(N,)` of the whole tracker over an iterable of images."""
+    boxes, seconds = np.zeros((count, 4)), np.zeros(count)
+    from_preset = getattr(SFTracker, "from_preset", None)
+    tracker = from_preset(preset, device="cpu") if from_preset else SFTracker(create_channels(channels_of(preset)))
+    with tracker:
+        for index, image_rgb in enumerate(frames):  # type: ignore[call-overload]
+            began = time.perf_counter()
+            result = tracker.update(image_rgb) if index else tracker.init(image_rgb, first_box)
+            boxes[index], seconds[index] = result.box_xywh, time.perf_counter() - began
+    return boxes, seconds
+
+
+def means(values: Mapping[Target, float]) -> dict[str, float]:
+    """Mean over the sequences of each data set."""
+    datasets = sorted({dataset for dataset, _ in values})
+    return {dataset: float(np.mean([value for target, value in values.items() if target[0] == dataset])) for dataset in datasets}
+
+
+def _show(table: Table, targets: Sequence[Target]) -> None:
+    rows = list(table)
+    print("success AUC (mean of the success curve at overlaps 0:0.05:1, first frame left out)")
+    print(f"{'':22s}" + "".join(f"{row[:11]:>12s}" for row in rows))
+    for target in targets:
+        print(f"{target[1]:22s}" + "".join(f"{table[row][target]:12.3f}" for row in rows))
+    for dataset in means(table[rows[0]]):
+        print(f"{'mean ' + dataset:22s}" + "".join(f"{means(table[row])[dataset]:12.3f}" for row in rows))

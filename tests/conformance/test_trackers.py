@@ -1,0 +1,199 @@
+"""What every registered tracker promises, whoever wrote it."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sftrack.boxes import iou
+from sftrack.contracts import Estimate, Tracker
+from sftrack.errors import BoxError, ConfigError, FrameError, NotInitialisedError
+from sftrack.trackers import create, tracker_names
+
+SIZE_WH = (200, 150)
+STEPS = 12
+Clip = tuple[list[NDArray[np.uint8]], NDArray[np.float64]]
+
+
+def texture(size_wh: tuple[int, int], seed: int, low: int, high: int) -> NDArray[np.uint8]:
+    """Coloured blobs of about 6 pixels: something to hold on to for gradients, flow and colours."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(low, high, (max(size_wh[1] // 6, 2), max(size_wh[0] // 6, 2), 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(small, size_wh, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+
+
+def clip(start_xy: tuple[int, int] = (60, 50), side: int = 36, step_xy: tuple[int, int] = (3, 2), grey: bool = False) -> Clip:
+    """A bright textured square that moves over a dark background, and its true boxes `(STEPS, 4)`."""
+    background, target = texture(SIZE_WH, 1, 20, 90), texture((side, side), 2, 110, 255)
+    target[..., 2] //= 3
+    frames, boxes = [], []
+    for index in range(STEPS):
+        x, y = start_xy[0] + index * step_xy[0], start_xy[1] + index * step_xy[1]
+        frame = background.copy()
+        x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + side, SIZE_WH[0]), min(y + side, SIZE_WH[1])
+        frame[y0:y1, x0:x1] = target[y0 - y : y1 - y, x0 - x : x1 - x]
+        if grey:
+            frame = np.repeat(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+        frames.append(frame)
+        boxes.append((x0, y0, x1 - x0, y1 - y0))
+    return frames, np.array(boxes, dtype=np.float64)
+
+
+def run(tracker: Tracker, frames: list[NDArray[np.uint8]], box_xywh: NDArray[np.float64]) -> list[Estimate]:
+    tracker.init(frames[0], box_xywh)
+    return [tracker.update(frame) for frame in frames[1:]]
+
+
+def check(estimate: Estimate) -> None:
+    assert estimate.box_xywh.shape == (4,)
+    assert estimate.box_xywh.dtype == np.float64
+    assert np.isfinite(estimate.box_xywh).all()
+    assert (estimate.box_xywh[2:] > 0).all()
+    assert 0.0 <= estimate.score <= 1.0
+
+
+@pytest.fixture(params=tracker_names())
+def make(request: pytest.FixtureRequest) -> Callable[[], Tracker]:
+    """A builder of one of the registered trackers."""
+    name: str = request.param
+    params = {"boxes_xywh": clip()[1]} if name == "replay" else {}
+    return lambda: create(name, **params)
+
+
+@pytest.fixture
+def follows(make: Callable[[], Tracker]) -> bool:
+    """False for the replay of a file, which does not look at the frames."""
+    return type(make()).__name__ != "Replay"
+
+
+def test_is_a_tracker(make: Callable[[], Tracker]) -> None:
+    assert isinstance(make(), Tracker)
+
+
+def test_follows_a_moving_square(make: Callable[[], Tracker]) -> None:
+    frames, truth = clip()
+    estimates = run(make(), frames, truth[0])
+    for estimate in estimates:
+        check(estimate)
+    assert iou(estimates[-1].box_xywh, truth[-1]) > 0.6
+    assert estimates[-1].score > 0.2
+
+
+def test_follows_on_grey_images(make: Callable[[], Tracker]) -> None:
+    frames, truth = clip(grey=True)
+    assert iou(run(make(), frames, truth[0])[-1].box_xywh, truth[-1]) > 0.5
+
+
+def test_images_stay_unchanged(make: Callable[[], Tracker]) -> None:
+    frames, truth = clip()
+    for frame in frames:
+        frame.setflags(write=False)
+    copies = [frame.copy() for frame in frames]
+    run(make(), frames, truth[0])
+    assert all(np.array_equal(frame, copy) for frame, copy in zip(frames, copies, strict=True))
+
+
+def test_two_runs_agree(make: Callable[[], Tracker]) -> None:
+    frames, truth = clip()
+    first, second = (run(make(), frames, truth[0]) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert one.score == other.score
+        np.testing.assert_array_equal(one.box_xywh, other.box_xywh)
+
+
+def test_objects_share_no_state(make: Callable[[], Tracker]) -> None:
+    frames, truth = clip()
+    alone = run(make(), frames, truth[0])
+    tracker, disturber = make(), make()
+    tracker.init(frames[0], truth[0])
+    disturber.init(frames[5], np.array([10.0, 10.0, 50.0, 30.0]))
+    for frame, expected in zip(frames[1:], alone, strict=True):
+        disturber.update(frames[0])
+        np.testing.assert_array_equal(tracker.update(frame).box_xywh, expected.box_xywh)
+
+
+def test_handed_out_boxes_are_copies(make: Callable[[], Tracker]) -> None:
+    frames, truth = clip()
+    expected = run(make(), frames, truth[0])[-1].box_xywh
+    tracker, start = make(), truth[0].copy()
+    tracker.init(frames[0], start)
+    start[:] = 0.0
+    for frame in frames[1:]:
+        estimate = tracker.update(frame)
+        last = estimate.box_xywh.copy()
+        estimate.box_xywh[:] = 0.0
+    np.testing.assert_array_equal(last, expected)
+
+
+def test_init_again_starts_afresh(make: Callable[[], Tracker], follows: bool) -> None:
+    if not follows:
+        pytest.skip("a replay goes on with its rows by design")
+    frames, truth = clip()
+    expected = run(make(), frames, truth[0])
+    tracker = make()
+    run(tracker, clip((20, 20), side=60)[0], np.array([20.0, 20.0, 60.0, 60.0]))
+    np.testing.assert_array_equal(run(tracker, frames, truth[0])[-1].box_xywh, expected[-1].box_xywh)
+
+
+@pytest.mark.parametrize(
+    ("start_xy", "side", "step_xy"),
+    [((60, 50), 8, (1, 1)), ((0, 0), 36, (1, 1)), ((164, 114), 36, (3, 2)), ((4, 60), 36, (-3, 0)), ((50, 20), 110, (1, 1))],
+    ids=["small", "top-left corner", "leaves at the bottom right", "leaves at the left", "large"],
+)
+def test_boxes_stay_sound(make: Callable[[], Tracker], start_xy: tuple[int, int], side: int, step_xy: tuple[int, int]) -> None:
+    frames, truth = clip(start_xy, side, step_xy)
+    for estimate in run(make(), frames, truth[0]):
+        check(estimate)
+        visible = np.minimum(estimate.box_xywh[:2] + estimate.box_xywh[2:], SIZE_WH) - np.maximum(estimate.box_xywh[:2], 0.0)
+        assert (visible > 0).all()
+
+
+def test_box_of_fractions(make: Callable[[], Tracker]) -> None:
+    frames, truth = clip()
+    estimates = run(make(), frames, truth[0] + np.array([0.3, -0.4, 0.25, 0.6]))
+    assert iou(estimates[-1].box_xywh, truth[-1]) > 0.5
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_flat_frames_do_not_crash(make: Callable[[], Tracker], value: int) -> None:
+    frames, truth = clip()
+    flat = np.full_like(frames[0], value)
+    for estimate in [*run(make(), [frames[0], flat, flat, frames[1]], truth[0]), *run(make(), [flat, flat, frames[0]], truth[0])]:
+        check(estimate)
+
+
+def test_update_needs_init(make: Callable[[], Tracker]) -> None:
+    with pytest.raises(NotInitialisedError, match="init"):
+        make().update(clip()[0][0])
+
+
+def test_refuses_bad_frames_and_boxes(make: Callable[[], Tracker]) -> None:
+    frames, truth = clip()
+    tracker = make()
+    with pytest.raises(BoxError):
+        tracker.init(frames[0], np.array([10.0, 10.0, np.nan, 20.0]))
+    with pytest.raises(BoxError):
+        tracker.init(frames[0], np.array([500.0, 10.0, 20.0, 20.0]))
+    with pytest.raises(FrameError):
+        tracker.init(frames[0][..., 0], truth[0])
+    tracker.init(frames[0], truth[0])
+    with pytest.raises(FrameError):
+        tracker.update(frames[0][:-10])
+    check(tracker.update(frames[1]))
+
+
+def test_unknown_tracker_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'csrt'"):
+        create("cssrt")
+
+
+def test_unknown_parameter_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'target_px'"):
+        create("csrt", target_pixels=3)
+
+
+def test_classical_trackers_take_no_weights() -> None:
+    with pytest.raises(ConfigError, match="no weights"):
+        create("kcf", weights="net.pth")

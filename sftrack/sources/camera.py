@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 RETRY_DELAYS_S = (1.0, 2.0, 5.0)
 POLL_S = 0.1
 """How long the caller's thread sleeps at most before it looks for Ctrl+C and `close`."""
-JOIN_S = 1.5
+JOIN_S = 1.0
 """How long `close` waits for the thread; a read that hangs longer is left to the daemon thread."""
 
 
@@ -41,13 +41,13 @@ OpenCapture: TypeAlias = Callable[[int | str], Capture]
 
 def open_cv2_capture(address: int | str) -> Capture:
     """Open a device or an address, with limits on the waiting for a network."""
+    # read once by the FFmpeg inside OpenCV, which otherwise writes to the terminal about every lost packet
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     level = cv2.utils.logging.getLogLevel()
     # OpenCV would print several lines of its own for a missing camera; the user gets one of ours
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         if isinstance(address, str):
-            # read once by the FFmpeg inside OpenCV, which otherwise writes to the terminal about every lost packet
-            os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
             return cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
         capture = cv2.VideoCapture(address)

@@ -24,6 +24,9 @@ MAX_READ_ERRORS = 20
 HEADER_SLACK_FRAMES = 2
 """Files are often one or two frames shorter than their header says; more than that is damage."""
 
+MAX_RATE = 1000
+"""Frames per second above which a header's rate is a time unit and not a rate (some recorders write 90000)."""
+
 
 class VideoFileSource(BaseSource):
     """A video file from its first frame (or `start_frame`) to its last or to where the damage begins.
@@ -49,7 +52,7 @@ class VideoFileSource(BaseSource):
             super().__init__(
                 name=self._path.name,
                 frame_size_wh=(0, 0),
-                frames_per_second=float(rate) if rate else None,
+                frames_per_second=float(rate) if rate and rate <= MAX_RATE else None,
                 frame_count=limited_count(total, start_frame, max_frames),
             )
             self._frames = self._decode_from(start_frame)

@@ -64,17 +64,18 @@ def show(
     window = ViewerWindow(worker, close_at_end=close_at_end)
     loop = QEventLoop()
     window.closed.connect(loop.quit)
-    try:
-        with errors_in_dialogs(window), close_on_interrupt(window) as interrupted:
+    with errors_in_dialogs(window), close_on_interrupt(window) as interrupted:
+        try:
             worker.start()
             window.show()
             loop.exec_()
             app.processEvents()  # The window disappears before the wait below.
-    finally:
-        if not worker.finish():
-            logger.error("the tracker does not return; its thread is left behind, the results are complete up to the last frame")
-            _kept.append(worker)
-        window.deleteLater()
+        finally:
+            # Still with our handler of Ctrl+C, so that an impatient second one does not break off the writing of the files.
+            if not worker.finish():
+                logger.error("the tracker does not return; its thread is left behind, the results are complete up to the last frame")
+                _kept.append(worker)
+            window.deleteLater()
     return ViewerSummary(worker.frames_tracked, tuple(worker.seconds_per_frame), interrupted.is_set(), worker.reached_end, worker.error)
 
 

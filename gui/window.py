@@ -181,6 +181,8 @@ class ViewerWindow(QMainWindow):
             self.close()
 
     def _on_failed(self, text: str, can_choose_again: bool) -> None:
+        if text == self._failure and not can_choose_again:
+            return  # A full disk fails at the write and again at the close.
         self._failure = text
         self._on_phase(self.worker.phase)
         if self._close_at_end:

@@ -120,7 +120,7 @@ class PipelineWorker(QThread):
             self._stopping = True
             self._turn.notify_all()
 
-    def finish(self, limit_s: float = 1.5) -> bool:
+    def finish(self, limit_s: float = 0.9) -> bool:
         """Stop, and wait until everything is closed; False if the tracker kept the thread for longer than the limit.
 
         The sinks are closed in any case. While the thread closes them (an encoder writes its last frames), the wait goes on.
@@ -129,7 +129,7 @@ class PipelineWorker(QThread):
         ended = self.wait(int(limit_s * 1000))
         if not ended:
             self._close_sinks()
-            ended = self.wait(200)
+            ended = self.wait(1000)
         return ended
 
     # The thread.

@@ -109,15 +109,18 @@ class FakeTracker:
 
 
 class FakeSink:
-    """Keeps what it is given; raises `error` at the write with number `error_at`."""
+    """Keeps what it is given; raises `error` at the write with number `error_at`; takes `close_s` seconds to close."""
 
-    def __init__(self, *, error: Exception | None = None, error_at: int = 1, close_error: Exception | None = None) -> None:
+    def __init__(
+        self, *, error: Exception | None = None, error_at: int = 1, close_error: Exception | None = None, close_s: float = 0.0
+    ) -> None:
         self.frames: list[int] = []
         self.threads: set[str] = set()
         self.closes = 0
         self._error = error
         self._error_at = error_at
         self._close_error = close_error
+        self._close_s = close_s
 
     def write(self, frame: Frame, result: TrackResult) -> None:
         self.threads.add(str(threading.get_ident()))
@@ -126,6 +129,7 @@ class FakeSink:
         self.frames.append(frame.index)
 
     def close(self) -> None:
+        time.sleep(self._close_s)
         self.closes += 1
         if self._close_error is not None:
             raise self._close_error

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PyQt5.QtCore import Qt
 from pytestqt.qtbot import QtBot
-
-from sftrack.errors import BoxError, SinkError, SourceLostError
 from sftrack.gui.roles import Phase
 from sftrack.gui.window import ViewerWindow
+
+from sftrack.errors import BoxError, SinkError, SourceLostError
 
 from .conftest import OpenWindow
 from .fakes import SIZE_WH, FakeSink, FakeSource, FakeTracker
@@ -261,7 +261,7 @@ def test_a_silent_source_is_said_to_be_waited_for(qtbot: QtBot, open_window: Ope
 
 def test_results_are_closed_even_if_the_tracker_never_returns(qtbot: QtBot, open_window: OpenWindow) -> None:
     sink = FakeSink()
-    window = open_window(FakeSource(), FakeTracker(seconds=1.0), box_xywh=BOX, sinks=[sink])
+    window = open_window(FakeSource(), FakeTracker(seconds=1.6), box_xywh=BOX, sinks=[sink])
     wait_for_frames(qtbot, window, 1)
     qtbot.wait(60)
     window.close()
@@ -269,6 +269,15 @@ def test_results_are_closed_even_if_the_tracker_never_returns(qtbot: QtBot, open
     assert sink.closes == 1
     assert window.worker.wait(3000)
     assert sink.frames == [0]
+
+
+def test_a_sink_that_takes_long_to_close_is_waited_for(qtbot: QtBot, open_window: OpenWindow) -> None:
+    sink = FakeSink(close_s=0.5)
+    window = open_window(FakeSource(), FakeTracker(), box_xywh=BOX, sinks=[sink])
+    wait_for_frames(qtbot, window, 2)
+    window.close()
+    assert window.worker.finish(limit_s=0.1)
+    assert sink.closes == 1
 
 
 def test_an_exception_in_the_tracker_is_words_and_another_target_can_be_chosen(qtbot: QtBot, open_window: OpenWindow) -> None:
@@ -307,10 +316,12 @@ def test_a_lost_source_is_told_in_a_dialog_and_the_results_are_complete(qtbot: Q
 
 
 def test_a_full_disk_ends_the_tracking_in_words(qtbot: QtBot, open_window: OpenWindow, dialogs: Dialogs) -> None:
-    full, other = FakeSink(error=SinkError("the disk is full"), error_at=3), FakeSink()
+    full, other = FakeSink(error=SinkError("the disk is full"), error_at=3, close_error=SinkError("the disk is full")), FakeSink()
     window = open_window(FakeSource(), FakeTracker(), box_xywh=BOX, sinks=[other, full])
     qtbot.waitUntil(lambda: dialogs(window) == ["the disk is full"], timeout=3000)
     assert window.worker.wait(2000)
+    qtbot.wait(50)
+    assert dialogs(window) == ["the disk is full"]
     assert isinstance(window.worker.error, SinkError)
     assert (full.closes, other.closes) == (1, 1)
 

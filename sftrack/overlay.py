@@ -26,7 +26,7 @@ WHITE: RGB = (255, 255, 255)
 GREY: RGB = (150, 150, 150)
 BLACK: RGB = (0, 0, 0)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-MASK_OPACITY = 0.38
+MASK_OPACITY = 0.3
 PANEL_DIMMING = 0.4
 REFERENCE_HEIGHT_PX = 480
 """The height at which lines are 2 and letters 11 pixels high; everything grows with the frame."""

@@ -1,67 +1,21 @@
 """Every source behaves alike: same kind of frames, right positions, and free to be left at any moment. Then what each does with damage."""
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
 from sftrack.contracts import FrameSource
-from sftrack.errors import SourceError, SourceLostError
-from sftrack.sources import CameraSource, DemoSource, FrameFolderSource, VideoFileSource, open_source
+from sftrack.errors import SourceError
+from sftrack.sources import DemoSource, FrameFolderSource, VideoFileSource, open_source
 from tests import clips
+from tests.cameras import FakeCapture, camera
 from tests.clips import COUNT, SIZE_WH, index_shown, picture
-
-
-class FakeCapture:
-    """A camera that gives `picture(start)`, ... and then does as `ending` says."""
-
-    def __init__(
-        self,
-        count: int = COUNT,
-        *,
-        start: int = 0,
-        size_wh: tuple[int, int] = SIZE_WH,
-        ending: Callable[[], tuple[bool, Any]] = lambda: (False, None),
-        is_open: bool = True,
-        pause_s: float = 0.01,
-    ) -> None:
-        self._next, self._end, self._size_wh, self._pause_s = start, start + count, size_wh, pause_s
-        self._ending, self._is_open = ending, is_open
-        self.is_released = False
-
-    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
-        return self._is_open
-
-    def get(self, prop_id: int, /) -> float:
-        return 25.0
-
-    def read(self) -> tuple[bool, Any]:
-        time.sleep(self._pause_s)
-        if self._next >= self._end:
-            return self._ending()
-        self._next += 1
-        return True, picture(self._next - 1, self._size_wh)[..., ::-1].copy()
-
-    def release(self) -> None:
-        self.is_released = True
-
-
-def camera(*captures: FakeCapture, **options: object) -> tuple[CameraSource, list[float]]:
-    """A source over these captures, one per connection, then over dead ones; and the list of waits it asked for."""
-    waits: list[float] = []
-    remaining = list(captures)
-    source = CameraSource(
-        0, open_capture=lambda _address: remaining.pop(0) if remaining else FakeCapture(is_open=False), wait=waits.append, **options
-    )
-    return source, waits
 
 
 @dataclass
@@ -315,122 +269,6 @@ def test_folder_without_usable_pictures_is_one_clear_line(tmp_path: Path, make: 
     with pytest.raises(SourceError, match=words.replace("*", r"\*")) as caught:
         FrameFolderSource(make(tmp_path))
     assert "\n" not in str(caught.value)
-
-
-# --- cameras -----------------------------------------------------------------------------------------------------------------------------
-
-
-def test_slow_reader_gets_the_newest_frame_and_the_rest_is_counted() -> None:
-    source, _ = camera(FakeCapture(1000, pause_s=0.005))
-    with source:
-        indices = []
-        for frame in source:
-            indices.append(frame.index)
-            if len(indices) == 4:
-                break
-            time.sleep(0.1)
-        assert min(np.diff(indices)[1:]) > 3
-        assert source.dropped_frames >= indices[-1] - 4
-
-
-def fail() -> tuple[bool, Any]:
-    raise RuntimeError("usb\nunplugged")
-
-
-@pytest.mark.parametrize("ending", [lambda: (False, None), fail, lambda: time.sleep(3) or (False, None)], ids=["false", "raises", "hangs"])
-def test_camera_that_comes_back_goes_on(ending: Callable[[], tuple[bool, Any]], caplog: pytest.LogCaptureFixture) -> None:
-    told: list[str] = []
-    first, dead, third = FakeCapture(5, ending=ending), FakeCapture(is_open=False), FakeCapture(1000, start=0, size_wh=(128, 96))
-    source, waits = camera(first, dead, third, on_waiting=told.append, read_timeout_s=0.2, max_frames=30)
-    with source:
-        frames = list(source)
-    assert waits == [1.0, 2.0]
-    assert {frame.image_rgb.shape for frame in frames} == {(48, 64, 3)}
-    indices = [frame.index for frame in frames]
-    assert indices == sorted(set(indices))
-    assert "waiting 1 s" in told[0]
-    assert "is back" in told[-1]
-    assert "size changed to 128x96" in caplog.text
-
-
-def test_camera_that_stays_away_ends_with_an_error_after_all_retries() -> None:
-    source, waits = camera(FakeCapture(5))
-    frames = iter(source)
-    assert next(frames).index >= 0
-    with source, pytest.raises(SourceLostError, match="cannot be opened") as caught:
-        list(frames)
-    assert waits == [1.0, 2.0, 5.0]
-    assert "\n" not in str(caught.value)
-    assert caught.value.exit_code == 1
-
-
-@pytest.mark.parametrize("capture", [FakeCapture(is_open=False), FakeCapture(0), FakeCapture(0, ending=fail)])
-def test_no_camera_is_one_clear_line(capture: FakeCapture) -> None:
-    with pytest.raises(SourceError, match="expected a camera at '0'") as caught:
-        camera(capture)
-    assert "\n" not in str(caught.value)
-    assert capture.is_released
-
-
-def test_no_real_camera_is_said_in_words(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SourceError, match="expected a camera at '97', it cannot be opened"):
-        open_source(camera="97")
-    assert capfd.readouterr().err == ""
-
-
-def test_close_does_not_wait_for_a_camera_that_hangs() -> None:
-    released = threading.Event()
-    source, _ = camera(FakeCapture(2, ending=lambda: (released.wait(10), None)), read_timeout_s=60)
-    consumer = threading.Thread(target=lambda: list(source))
-    consumer.start()
-    time.sleep(0.1)
-    start_s = time.monotonic()
-    source.close()
-    consumer.join(2)
-    assert not consumer.is_alive()
-    assert time.monotonic() - start_s < 2
-    released.set()
-
-
-class Mjpeg(BaseHTTPRequestHandler):
-    """What a network camera answers, over and over."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=part")
-        self.end_headers()
-        with contextlib.suppress(OSError):
-            for index in range(200):
-                encoded = cv2.imencode(".jpg", picture(index)[..., ::-1])[1].tobytes()
-                self.wfile.write(b"--part\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(encoded), encoded))
-                time.sleep(0.005)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the test's output stays readable."""
-
-
-def test_http_camera_through_opencv() -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Mjpeg)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        with open_source(camera=f"http://127.0.0.1:{server.server_port}/video", max_frames=5) as source:
-            frames = list(source)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-    assert source.frame_size_wh == SIZE_WH
-    assert [frame.index for frame in frames] == sorted({frame.index for frame in frames})
-    red, green, blue = frames[0].image_rgb[20, 4]
-    assert (red > 180, green < 60, blue < 60) == (True, True, True)
-
-
-def test_address_that_nobody_answers_is_one_clear_line(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SourceError, match="cannot be opened") as caught:
-        open_source(camera="http://127.0.0.1:9/video")
-    assert "\n" not in str(caught.value)
-    assert capfd.readouterr().err == ""
 
 
 # --- choosing ----------------------------------------------------------------------------------------------------------------------------

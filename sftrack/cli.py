@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import dataclasses
 import logging
-import os
 import re
 import sys
 import traceback
@@ -56,9 +55,6 @@ def main(argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
         args = build_parser(prog).parse_args(args_given)
     except SystemExit as leaving:  # argparse has said what there is to say
         return int(leaving.code or 0)
-    if not args.debug:
-        # OpenCV's FFmpeg prints lines of its own about an address that does not answer; ours says the same in one
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     with _logging_on_stderr(logging.DEBUG if args.debug else logging.INFO if args.verbose else logging.WARNING):
         try:
             return _track(args)

@@ -82,9 +82,7 @@ def _fused_auc(job: tuple[str, Path, Target]) -> float:
     return success_auc(boxes, sequence.boxes_xywh)
 
 
-def fused_boxes(
-    preset: str, frames: object, first_box: NDArray[np.float64], count: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def fused_boxes(preset: str, frames: object, first_box: NDArray[np.float64], count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Boxes `(N, 4)` and wall seconds `(N,)` of the whole tracker over an iterable of images."""
     boxes, seconds = np.zeros((count, 4)), np.zeros(count)
     from_preset = getattr(SFTracker, "from_preset", None)

@@ -21,8 +21,7 @@ def success_curve(boxes_xywh: ArrayLike, truth_xywh: ArrayLike) -> NDArray[np.fl
     boxes, truth = np.asarray(boxes_xywh, dtype=np.float64), np.asarray(truth_xywh, dtype=np.float64)
     if boxes.shape != truth.shape or boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"expected two arrays (N, 4) of the same length, got {boxes.shape} and {truth.shape}")
-    judged = np.isfinite(truth).all(axis=1)
-    judged[:1] = False
+    judged = np.isfinite(truth).all(axis=1) & (np.arange(len(truth)) > 0)
     if not judged.any():
         raise ValueError("expected at least one frame with a true box after the first one, got none")
     overlaps = iou(boxes[judged], truth[judged])

@@ -4,4 +4,17 @@ from . import colour, dcf, flow, opencv, replay, template
 from .base import BoxTracker
 from .registry import ENTRY_POINTS, create, factory_of, register, tracker_names
 
-__all__ = ["ENTRY_POINTS", "BoxTracker", "colour", "create", "dcf", "factory_of", "flow", "opencv", "register", "replay", "template", "tracker_names"]
+__all__ = [
+    "ENTRY_POINTS",
+    "BoxTracker",
+    "colour",
+    "create",
+    "dcf",
+    "factory_of",
+    "flow",
+    "opencv",
+    "register",
+    "replay",
+    "template",
+    "tracker_names",
+]

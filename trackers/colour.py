@@ -1,7 +1,7 @@
 """Colour histograms of the target and its surroundings; the box is where the target's colours are, in any aspect ratio.
 
-The likelihood is that of Possegger et al., "In defense of color-based model-free tracking" (CVPR 2015); the box is found by integral images over
-a grid of places and sizes, as no gradient of a filter would stretch it.
+The likelihood is that of Possegger et al., "In defense of color-based model-free tracking" (CVPR 2015); the box is found by integral
+images over a grid of places and sizes, so it can stretch, which no filter does.
 """
 
 import math
@@ -77,7 +77,7 @@ class Colour(BoxTracker):
 
     def _best_box(self, likelihood: Array, box: BoxXYWH) -> BoxXYWH:
         """The place and size with the highest sum of (likelihood - threshold), less the costs of moving and of changing size."""
-        sums = cv2.integral(likelihood - np.float32(self._threshold), sdepth=cv2.CV_64F)
+        sums = np.asarray(cv2.integral(likelihood - np.float32(self._threshold), sdepth=cv2.CV_64F), dtype=np.float64)
         unit = float(box[2:].prod()) * 0.5
         best, best_value = box, -np.inf
         for grow_w in (-1, 0, 1):

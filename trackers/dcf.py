@@ -70,7 +70,6 @@ class DCF(BoxTracker):
         target_cells = box_xywh[2:] / area_wh * cells
         self._wanted = _gaussian_spectrum(self._cells_wh, self._output_sigma * math.sqrt(float(target_cells.prod())))
         self._taper = _hann(self._cells_wh)
-        # Of the circular filter: its origin is the window's centre after the shift that the spectrum of the wanted peak implies.
         self._box_mask = _box_mask(self._cells_wh, target_cells)
         self._target_px = np.maximum(np.round(box_xywh[2:] / area_wh * self._size_px), 4).astype(int)
         self._inside, self._outside = self._regions()
@@ -136,16 +135,16 @@ class DCF(BoxTracker):
         """Filters that are zero outside the box, by alternating directions (Lukezic et al., equations 9 to 12), each scaled by its peak."""
         cross, power = np.conj(self._wanted) * spectrum, np.square(np.abs(spectrum))
         penalty, growth, ridge = np.float32(5.0), 3.0, np.float32(0.05)
-        confined = self._masked(cross / (power + ridge))
+        confined = self._masked(np.asarray(cross / (power + ridge), dtype=np.complex64))
         multiplier = np.zeros_like(confined)
         for _ in range(self._constraint):
             free = (cross + penalty * confined - multiplier) / (power + penalty)
-            confined = self._masked((multiplier + penalty * free) / (ridge + penalty))
+            confined = self._masked(np.asarray((multiplier + penalty * free) / (ridge + penalty), dtype=np.complex64))
             multiplier += penalty * (free - confined)
             penalty = np.float32(penalty * growth)
         peaks = np.fft.irfft2(np.conj(confined) * spectrum, s=self._cells_wh[::-1]).max(axis=(1, 2))
         weights = np.maximum(peaks, 0.0).astype(np.float32)
-        return confined * (weights / max(float(weights.sum()), 1e-6))[:, None, None]
+        return np.asarray(confined * (weights / max(float(weights.sum()), 1e-6))[:, None, None], dtype=np.complex64)
 
     def _masked(self, spectrum: NDArray[np.complex64]) -> NDArray[np.complex64]:
         filters = np.fft.irfft2(spectrum, s=self._cells_wh[::-1]) * self._box_mask

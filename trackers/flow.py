@@ -1,7 +1,7 @@
 """Sparse optical flow: the points inside the box that do not move like the background carry the box along.
 
-Points are followed forward and back (Kalal et al., "Forward-backward error", ICPR 2010); the background's motion is fitted around the box, so
-that background pixels inside the box do not hold it back.
+Points are followed forward and back (Kalal et al., "Forward-backward error", ICPR 2010); the background's motion is
+measured around the box, so that background pixels inside the box do not hold it back.
 """
 
 import math
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sftrack.boxes import box_around, center_xy
+from sftrack.boxes import box_around, center_xy, keep_in_frame
 from sftrack.contracts import BoxXYWH, ImageRGB
 
 from .appearance import Appearance
@@ -40,32 +40,38 @@ class Flow(BoxTracker):
         self._max_error_px, self._keeps_aspect = max_error_px, keeps_aspect
 
     def _start(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
-        self._last_rgb = image_rgb.copy()
+        self._before = self._look(image_rgb, box_xywh)
         self._appearance = Appearance(image_rgb, box_xywh)
-        self._start_wh = box_xywh[2:].copy()
 
     def _step(self, image_rgb: ImageRGB) -> tuple[BoxXYWH | None, float]:
-        scale = min(1.0, self._target_px / math.sqrt(float(self._box[2:].prod())))
-        half = self._reach * max(self._box[2:]) + 16.0 / scale
-        origin = center_xy(self._box) - half
-        side = math.ceil(2.0 * half * scale)
-        before, after = (
-            cv2.cvtColor(sample_window(image, origin, np.array([scale, scale]), (side, side)), cv2.COLOR_RGB2GRAY)
-            for image in (self._last_rgb, image_rgb)
-        )
-        np.copyto(self._last_rgb, image_rgb)
+        scale, origin = self._frame_of(self._box)
         box = np.concatenate([(self._box[:2] - origin) * scale, self._box[2:] * scale])
-        start, end, kept = self._follow(before, after, box)
+        start, end, kept = self._follow(self._before, self._look(image_rgb, self._box), box)
         if kept.sum() < 6:
+            self._before = self._look(image_rgb, self._box)
             return None, 0.0
         moved = self._moved_box(box, start[kept], end[kept])
-        share = float(kept.mean())
-        result = np.concatenate([moved[:2] / scale + origin, moved[2:] / scale])
-        return result, share * self._appearance.score(image_rgb, result)
+        assert self._size_wh is not None
+        result = keep_in_frame(np.concatenate([moved[:2] / scale + origin, moved[2:] / scale]), self._size_wh)
+        self._before = self._look(image_rgb, result)
+        return result, float(kept.mean()) * self._appearance.score(image_rgb, result)
 
-    def _follow(
-        self, before: NDArray[np.uint8], after: NDArray[np.uint8], box: BoxXYWH
-    ) -> tuple[Points, Points, NDArray[np.bool_]]:
+    def _frame_of(self, box_xywh: BoxXYWH) -> tuple[float, NDArray[np.float64]]:
+        """Scale and origin of the window around a box."""
+        scale = min(1.0, self._target_px / math.sqrt(float(box_xywh[2:].prod())))
+        return scale, center_xy(box_xywh) - self._half_side(box_xywh, scale)
+
+    def _half_side(self, box_xywh: BoxXYWH, scale: float) -> float:
+        return self._reach * float(box_xywh[2:].max()) + 16.0 / scale
+
+    def _look(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> NDArray[np.uint8]:
+        """The grey window around a box."""
+        scale, origin = self._frame_of(box_xywh)
+        side = math.ceil(2.0 * self._half_side(box_xywh, scale) * scale)
+        window = sample_window(image_rgb, origin, np.array([scale, scale]), (side, side))
+        return np.asarray(cv2.cvtColor(window, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+    def _follow(self, before: NDArray[np.uint8], after: NDArray[np.uint8], box: BoxXYWH) -> tuple[Points, Points, NDArray[np.bool_]]:
         """Grid points of the box before and after, and which of them can be relied on."""
         inside = _grid_in(box, self._grid, 0.9)
         around = _ring(box, self._grid)
@@ -76,19 +82,9 @@ class Flow(BoxTracker):
         kept = good[: len(inside)]
         is_ground = good[len(inside) :]
         if is_ground.sum() >= 8:
-            kept = kept & ~self._moves_like(start[len(inside) :][is_ground], end[len(inside) :][is_ground], inside, end[: len(inside)], kept)
+            motion = end - start
+            kept = kept & ~_moves_like(motion[len(inside) :][is_ground], motion[: len(inside)], kept)
         return inside, end[: len(inside)], kept
-
-    def _moves_like(
-        self, ground_start: Points, ground_end: Points, start: Points, end: Points, good: NDArray[np.bool_]
-    ) -> NDArray[np.bool_]:
-        """Points that follow the background's motion, unless that is nearly all of them (then the target stands still)."""
-        shift = np.median(ground_end - ground_start, axis=0)
-        off_ground = np.linalg.norm(end - start - shift, axis=1)
-        threshold = 1.0 + 0.5 * float(np.median(np.linalg.norm(ground_end - ground_start - shift, axis=1)))
-        ground = off_ground < threshold
-        is_few_left = (good & ~ground).sum() < 0.35 * max(int(good.sum()), 1)
-        return np.zeros(len(start), dtype=np.bool_) if is_few_left else ground
 
     def _moved_box(self, box: BoxXYWH, start: Points, end: Points) -> BoxXYWH:
         """Median displacement, and median ratio of the distances between points as the change of size."""
@@ -105,6 +101,15 @@ class Flow(BoxTracker):
         middle = start.mean(axis=0)
         center = middle + shift + (center - middle) * growth
         return box_around(center, np.maximum(box[2:] * growth, 3.0))
+
+
+def _moves_like(ground_motion: Points, motion: Points, good: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Points whose motion `(N, 2)` is the background's, unless that is nearly all of them (then the target stands still)."""
+    shift = np.median(ground_motion, axis=0)
+    threshold = 1.0 + 0.5 * float(np.median(np.linalg.norm(ground_motion - shift, axis=1)))
+    is_ground = np.linalg.norm(motion - shift, axis=1) < threshold
+    is_few_left = int((good & ~is_ground).sum()) < 0.35 * max(int(good.sum()), 1)
+    return np.zeros(len(motion), dtype=np.bool_) if is_few_left else np.asarray(is_ground, dtype=np.bool_)
 
 
 def _growth(start: NDArray[np.float32], end: NDArray[np.float32]) -> float:
@@ -130,9 +135,14 @@ def _ring(box: BoxXYWH, count: int) -> Points:
 
 def _forward_backward(before: NDArray[np.uint8], after: NDArray[np.uint8], points: Points) -> tuple[Points, NDArray[np.float64]]:
     """Where the points went, and how far from its start each comes back; infinite where it was lost."""
-    settings = {"winSize": (11, 11), "maxLevel": 3, "criteria": (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 15, 0.03)}
-    end, found, _ = cv2.calcOpticalFlowPyrLK(before, after, points, None, **settings)
-    back, found_back, _ = cv2.calcOpticalFlowPyrLK(after, before, end, None, **settings)
+    end, found = _flow(before, after, points)
+    back, found_back = _flow(after, before, end)
     error = np.linalg.norm(back - points, axis=1).astype(np.float64)
-    error[(found.ravel() == 0) | (found_back.ravel() == 0) | ~np.isfinite(error)] = np.inf
+    error[~found | ~found_back | ~np.isfinite(error)] = np.inf
     return np.asarray(np.nan_to_num(end), dtype=np.float32), error
+
+
+def _flow(before: NDArray[np.uint8], after: NDArray[np.uint8], points: Points) -> tuple[Points, NDArray[np.bool_]]:
+    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 15, 0.03)
+    end, found, _ = cv2.calcOpticalFlowPyrLK(before, after, points, np.empty_like(points), winSize=(11, 11), maxLevel=3, criteria=criteria)
+    return np.asarray(end, dtype=np.float32), np.asarray(found).ravel() > 0

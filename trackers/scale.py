@@ -62,7 +62,8 @@ class ScaleFilter:
         stack = np.empty((height * len(self._factors), width, 3), np.uint8)
         for index, factor in enumerate(self._factors):
             size = self._target_wh * zoom * factor
-            stack[index * height : (index + 1) * height] = sample_window(image_rgb, center - size / 2.0, np.array(self._size_px) / size, self._size_px)
+            origin, scale = center - size / 2.0, np.array(self._size_px) / size
+            stack[index * height : (index + 1) * height] = sample_window(image_rgb, origin, scale, self._size_px)
         cells = gradient_cells(stack)
         rows = height // CELL_PX
         by_scale = cells.reshape(len(cells), len(self._factors), rows, -1).swapaxes(1, 2).swapaxes(2, 3).reshape(-1, len(self._factors))

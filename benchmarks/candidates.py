@@ -26,4 +26,5 @@ CANDIDATES: tuple[ChannelConfig, ...] = (
     _of("flow", keeps_aspect=False),
     _of("colour"),
     _of("colour", size_cost=0.0),
+    _of("colour", rate=0.02, reach=0.5),
 )

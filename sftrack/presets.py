@@ -8,11 +8,11 @@ from sftrack.contracts import Tracker
 from sftrack.errors import ConfigError
 
 LIGHT: tuple[ChannelConfig, ...] = (
-    ChannelConfig("csrt", "csrt", {"target_px": 40.0, "template_size": 100, "scales": 17}),
-    ChannelConfig("dcf", "dcf", {"window_px": 144.0, "padding": 2.0, "scales": 7, "scale_step": 1.05}),
+    ChannelConfig("csrt", "csrt", {"target_px": 40.0, "template_size": 160, "scales": 9, "admm_iterations": 2}),
+    ChannelConfig("dcf", "dcf", {"window_px": 160.0, "padding": 2.0, "scales": 7, "scale_step": 1.05, "constraint": 2, "rate": 0.02}),
+    ChannelConfig("template", "template", {}),
     ChannelConfig("flow", "flow", {"keeps_aspect": False}),
     ChannelConfig("colour", "colour", {}),
-    ChannelConfig("kcf", "kcf", {"target_px": 40.0, "threshold": 0.3}),
 )
 """Five channels that need no download; docs/channels.md has the measurements behind the choice."""
 

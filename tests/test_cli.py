@@ -119,6 +119,10 @@ def test_a_box_partly_outside_is_clipped_and_that_is_said(run_cli: RunCli, clip:
     np.testing.assert_array_equal(boxes_in(Path("out"))[0], [0, 10, 26, 30])
 
 
+def test_a_box_inside_is_not_called_clipped(run_cli: RunCli, clip: Clip) -> None:
+    assert "clipped" not in run_cli("--video", clip.path, "--box", "17.17,24.184,19.539,11.573", "--headless", "--max-frames", 1).err
+
+
 def test_settings_come_from_a_file_and_flags_win(run_cli: RunCli, clip: Clip) -> None:
     Path("set.toml").write_text("device = 'gpu'\n[[channels]]\nname = 'only'\ntracker = 'mosse'\n")
     flags = ("--video", clip.path, "--box", clip.start_box, "--headless", "--max-frames", 3, "--config", "set.toml")

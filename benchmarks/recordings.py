@@ -1,5 +1,6 @@
 """Boxes of channels on sequences, recorded once and kept under `runs/recordings` until the tracker's code or settings change."""
 
+import functools
 import hashlib
 import inspect
 import json
@@ -47,6 +48,7 @@ def evaluation_targets(shared: Path, wanted: Iterable[str] = ()) -> list[Target]
     return [target for target in targets if not wanted or target[1] in set(wanted)]
 
 
+@functools.cache
 def source_hash(tracker: str) -> str:
     """Changes with the source of the tracker's module and of all modules of `sftrack.trackers` that it uses."""
     from sftrack.trackers import factory_of
@@ -101,6 +103,8 @@ def _job(arguments: tuple[ChannelConfig, Path, str, str]) -> Recording:
 
 def record_all(configs: Sequence[ChannelConfig], shared: Path, targets: Sequence[Target], jobs: int) -> dict[tuple[str, Target], Recording]:
     """Every channel on every target, `jobs` at a time, by channel name and target."""
+    for config in configs:
+        source_hash(config.tracker)  # before the workers start: a file that is edited during a long study must not name its results
     keys = [(config, target) for config in configs for target in targets]
     arguments = [(config, shared, *target) for config, target in keys]
     with ProcessPoolExecutor(max_workers=jobs, initializer=pin_to_one_thread) as pool:

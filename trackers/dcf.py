@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sftrack.boxes import box_around, center_xy
 from sftrack.contracts import BoxXYWH, ImageRGB
 
+from .appearance import Appearance
 from .base import BoxTracker
 from .features import CELL_PX, Array, ColourModel, colour_bins, gradient_cells
 from .reduction import sample_window
@@ -33,7 +34,7 @@ class DCF(BoxTracker):
         output_sigma: width of the wanted peak, in target sizes.
         scales: number of scales that are tried; 1 keeps the size.
         scale_step: ratio between neighbouring scales.
-        min_score: below this score the models are not updated.
+        min_score: clearness of the peak, compared with the usual one, below which the models are not updated.
         constraint: iterations by which the filter is confined to the box (Lukezic et al., CVPR 2017); 0 is the plain filter. A confined
             filter can use a larger window (padding) without learning the surroundings.
     """
@@ -74,6 +75,7 @@ class DCF(BoxTracker):
         self._target_px = np.maximum(np.round(box_xywh[2:] / area_wh * self._size_px), 4).astype(int)
         self._inside, self._outside = self._regions()
         self._scale = ScaleFilter(box_xywh[2:], self._scales, self._scale_step) if self._scales > 1 else None
+        self._appearance = Appearance(image_rgb, box_xywh)
         self._learn(image_rgb, is_first=True)
 
     def _step(self, image_rgb: ImageRGB) -> tuple[BoxXYWH | None, float]:
@@ -89,7 +91,9 @@ class DCF(BoxTracker):
             if self._scale is not None:
                 self._zoom = self._limited(self._zoom * self._scale.detect(image_rgb, self._center, self._zoom))
             self._learn(image_rgb, is_first=False)
-        return box_around(self._center, self._start_wh * self._zoom), score
+        box = box_around(self._center, self._start_wh * self._zoom)
+        # A filter that learned the background has a clear peak as well: only the look of the box tells.
+        return box, score * self._appearance.score(image_rgb, box)
 
     def _limited(self, zoom: float) -> float:
         """The zoom kept such that the box is at least 4 pixels and at most the frame."""

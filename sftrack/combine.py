@@ -121,8 +121,8 @@ def _inside(masks: NDArray[np.float32], boxes_xywh: NDArray[np.float64]) -> NDAr
     """Sum of each mask within its own box, `(K,)`."""
     sums = []
     for mask, (x, y, w, h) in zip(masks, boxes_xywh, strict=True):
-        rows = slice(max(int(round(y)), 0), max(int(round(y + h)), 0))
-        columns = slice(max(int(round(x)), 0), max(int(round(x + w)), 0))
+        rows = slice(max(round(y), 0), max(round(y + h), 0))
+        columns = slice(max(round(x), 0), max(round(x + w), 0))
         sums.append(float(mask[rows, columns].sum()))
     return np.array(sums)
 
@@ -168,5 +168,5 @@ class Combiner:
 
 
 def fuse(masks: NDArray[np.float32], weights: NDArray[np.float64]) -> SoftMask:
-    """The weighted mean of segmentations `(K, h, w)`: Eq. 9 with weights that sum to 1 and the logistic function left out, so it stays in [0, 1]."""
+    """The weighted mean of segmentations `(K, h, w)`: Eq. 9 on probabilities, with weights that sum to 1, so it stays in [0, 1]."""
     return np.tensordot(weights, masks, axes=1).astype(np.float32)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from sftrack.contracts import ImageRGB
+from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import rasterise
 
@@ -45,25 +45,72 @@ class GlobalContext(nn.Module):
         super().__init__()
         self.mix = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(inplace=True), nn.Linear(width, width))
 
-    def forward(self, x: Tensor, box: Tensor) -> Tensor:
-        """Features `(B, C, h, w)` and box image `(B, 1, h, w)` to features."""
-        inside = (x * box).sum((2, 3)) / (box.sum((2, 3)) + 1e-3)
-        outside = (x * (1 - box)).sum((2, 3)) / ((1 - box).sum((2, 3)) + 1e-3)
-        context: Tensor = self.mix(torch.cat([inside, outside], dim=1))
+    def forward(self, x: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+        """Features `(B, C, h, w)` and images of the box and of its surroundings `(B, 1, h, w)` to features."""
+        means = [(x * part).sum((2, 3)) / (part.sum((2, 3)) + 1e-3) for part in (inside, outside)]
+        context: Tensor = self.mix(torch.cat(means, dim=1))
         return functional.relu(x + context[:, :, None, None], inplace=True)
 
 
-class Up(nn.Module):
-    """Bilinear up-sampling by 2, projection to the skip's width, sum with the skip, residual block."""
+class ColourOdds(nn.Module):
+    """How much more frequent each pixel's colour is inside the box than outside: the cue that GrabCut works with.
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    Colour histograms of `BINS` per axis (of the square roots, so that dark tones differ), smoothed by a small kernel, give
+    `tanh(log(p_in / p_out) / 2)`.
+    """
+
+    BINS = 10
+    smoothing: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        offsets = torch.arange(self.BINS)
+        near = torch.exp(-0.5 * ((offsets[:, None] - offsets[None]) / 0.6) ** 2)
+        self.register_buffer("smoothing", near / near.sum(1, keepdim=True), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+        """Images `(B or 1, 3, h, w)` in [0, 1], images of box and surroundings `(B, 1, h, w)`, to `(B, 1, h, w)` in [-1, 1]."""
+        bins = (images.float().sqrt() * self.BINS).long().clamp_(0, self.BINS - 1)
+        index = ((bins[:, 0] * self.BINS + bins[:, 1]) * self.BINS + bins[:, 2]).flatten(1).expand(len(inside), -1)
+        odds = torch.log(self._frequencies(index, inside.float().flatten(1)) / self._frequencies(index, outside.float().flatten(1)))
+        return torch.tanh(odds.gather(1, index) / 2.0).reshape(inside.shape)
+
+    def _smooth(self, cube: Tensor) -> Tensor:
+        """Smooth the last axis and move it to the front: three calls smooth all three, and restore their order."""
+        near = (cube.unsqueeze(-2) * self.smoothing).sum(-1)
+        return near.movedim(-1, 1)
+
+    def _frequencies(self, index: Tensor, weights: Tensor) -> Tensor:
+        counts = torch.zeros(len(weights), self.BINS**3, device=weights.device).scatter_add_(1, index, weights)
+        cube = counts.reshape(-1, self.BINS, self.BINS, self.BINS)
+        cube = self._smooth(self._smooth(self._smooth(cube)))
+        return cube.flatten(1) / (weights.sum(1, keepdim=True) + 1e-3) + 3e-4
+
+
+class Prototypes(nn.Module):
+    """Likeness of each pixel's feature to the mean feature inside and outside the box."""
+
+    def forward(self, features: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+        """Features `(B or 1, C, h, w)`, images of box and surroundings `(B, 1, h, w)`, to cosines `(B, 2, h, w)`."""
+        unit = functional.normalize(features - features.mean((2, 3), keepdim=True), dim=1).flatten(2)
+        weights = torch.cat([inside.flatten(2), outside.flatten(2)], dim=1).to(unit.dtype)
+        means = weights @ unit.transpose(1, 2)
+        cosines = functional.normalize(means, dim=2) @ unit
+        return cosines.reshape(len(inside), 2, *features.shape[2:])
+
+
+class Up(nn.Module):
+    """Bilinear up-sampling by 2, projection to the output's width, sum with the projected skip, residual block."""
+
+    def __init__(self, inputs: int, skip: int, outputs: int) -> None:
         super().__init__()
         self.project = conv_bn(inputs, outputs, kernel=1)
-        self.skip = conv_bn(outputs, outputs, kernel=1)
+        self.skip = conv_bn(skip, outputs, kernel=1)
         self.block = Residual(outputs)
 
     def forward(self, deep: Tensor, skip: Tensor) -> Tensor:
-        """Features `(B, Cin, h, w)` and skip `(B or 1, Cout, 2h, 2w)` to `(B, Cout, 2h, 2w)`."""
+        """Features `(B, Cin, h, w)` and skip `(B, Cskip, 2h, 2w)` to `(B, Cout, 2h, 2w)`."""
         raised = functional.interpolate(self.project(deep), scale_factor=2.0, mode="bilinear", align_corners=False)
         result: Tensor = self.block(functional.relu(raised + self.skip(skip), inplace=True))
         return result
@@ -82,13 +129,15 @@ class Feat2Seg(nn.Module):
         self.register_buffer("std", torch.tensor([0.27, 0.26, 0.27]).reshape(1, 3, 1, 1))
         self.stem = nn.Sequential(conv_bn(3, w1, stride=2), nn.ReLU(inplace=True), conv_bn(w1, w1), nn.ReLU(inplace=True))
         self.quarter = nn.Sequential(conv_bn(w1, w2, stride=2), nn.ReLU(inplace=True), Residual(w2))
-        self.prompt = nn.Sequential(conv_bn(w2 + 1, w2), nn.ReLU(inplace=True))
+        self.colour = ColourOdds()
+        self.prototypes = Prototypes()
+        self.prompt = nn.Sequential(conv_bn(w2 + 4, w2), nn.ReLU(inplace=True))
         self.eighth = nn.Sequential(conv_bn(w2, w3, stride=2), nn.ReLU(inplace=True), Residual(w3))
         self.sixteenth = nn.Sequential(conv_bn(w3, w4, stride=2), nn.ReLU(inplace=True), Residual(w4), Residual(w4))
         self.context = GlobalContext(w4)
-        self.up_eighth = Up(w4, w3)
-        self.up_quarter = Up(w3, w2)
-        self.up_half = Up(w2, w1)
+        self.up_eighth = Up(w4, w3, w3)
+        self.up_quarter = Up(w3, w2, w2)
+        self.up_half = Up(w2, w1 + 2, w1)
         self.head = nn.Conv2d(w1, 4, 1)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,18 +145,30 @@ class Feat2Seg(nn.Module):
         half = self.stem((images - self.mean) / self.std)
         return half, self.quarter(half)
 
-    def decode(self, half: Tensor, quarter: Tensor, boxes: Tensor) -> Tensor:
-        """Features of one image (`B = 1`) or one per box, and box images `(K, 1, H, W)` in [0, 1], to logits `(K, 1, H, W)`."""
-        box_quarter = functional.avg_pool2d(boxes, 4)
-        prompted = self.prompt(torch.cat([quarter.expand(len(boxes), -1, -1, -1), box_quarter], dim=1))
+    def decode(self, images: Tensor, half: Tensor, quarter: Tensor, boxes: Tensor, visible: Tensor) -> Tensor:
+        """One image with its features (`B = 1`) or one per box; the other arguments as for `forward`; logits `(K, 1, H, W)`."""
+        count = len(boxes)
+        boxes, around = visible * boxes, visible * (1.0 - boxes)
+        box_half, around_half = functional.avg_pool2d(boxes, 2), functional.avg_pool2d(around, 2)
+        box_quarter, around_quarter = functional.avg_pool2d(box_half, 2), functional.avg_pool2d(around_half, 2)
+        odds_half = self.colour(functional.avg_pool2d(images, 2), box_half, around_half).to(quarter.dtype)
+        hints = [box_quarter, functional.avg_pool2d(odds_half, 2), self.prototypes(quarter, box_quarter, around_quarter)]
+        prompted = self.prompt(torch.cat([quarter.expand(count, -1, -1, -1), *hints], dim=1))
         eighth = self.eighth(prompted)
-        deep = self.context(self.sixteenth(eighth), functional.avg_pool2d(box_quarter, 4))
+        deep = self.context(self.sixteenth(eighth), functional.avg_pool2d(box_quarter, 4), functional.avg_pool2d(around_quarter, 4))
         raised = self.up_quarter(self.up_eighth(deep, eighth), prompted)
-        return functional.pixel_shuffle(self.head(self.up_half(raised, half)), 2)
+        fine = torch.cat([half.expand(count, -1, -1, -1), box_half, odds_half], dim=1)
+        return functional.pixel_shuffle(self.head(self.up_half(raised, fine)), 2)
 
-    def forward(self, images: Tensor, boxes: Tensor) -> Tensor:
-        """Images `(B, 3, H, W)` in [0, 1] and box images `(B, 1, H, W)` in [0, 1] to logits `(B, 1, H, W)`."""
-        return self.decode(*self.encode(images), boxes)
+    def forward(self, images: Tensor, boxes: Tensor, visible: Tensor) -> Tensor:
+        """From crops to logits `(B, 1, H, W)`.
+
+        Args:
+            images: `(B, 3, H, W)` in [0, 1].
+            boxes: box images `(B, 1, H, W)` in [0, 1].
+            visible: `(B, 1, H, W)`, 1 where the crop shows the frame, 0 beyond its border.
+        """
+        return self.decode(images, *self.encode(images), boxes, visible)
 
 
 def fold(network: nn.Module) -> nn.Module:
@@ -145,18 +206,22 @@ class Segmenter:
         return cls(load_network(Feat2Seg(), bundled_path("feat2seg")), device)
 
     @torch.inference_mode()
-    def segment(self, crop_rgb: ImageRGB, boxes_xywh: NDArray[np.float64]) -> Segmentations:
+    def segment(self, crop_rgb: ImageRGB, boxes_xywh: NDArray[np.float64], frame_xywh: BoxXYWH) -> Segmentations:
         """Segment the objects in K boxes of one crop.
 
         Args:
             crop_rgb: `(h, w, 3) uint8`, sides multiples of 16.
             boxes_xywh: `(K, 4)` in crop pixels, K >= 1; parts outside the crop are ignored.
+            frame_xywh: where the whole frame lies, in crop pixels; what is beyond it is not looked at.
         """
         device = self._network.mean.device
         image = torch.from_numpy(crop_rgb).to(device)[None].permute(0, 3, 1, 2).float().div_(255.0)
-        boxes = torch.from_numpy(rasterise(boxes_xywh, (crop_rgb.shape[1], crop_rgb.shape[0]))).to(device)[:, None]
-        half, quarter = self._network.encode(image.contiguous(memory_format=torch.channels_last))
-        masks = self._network.decode(half, quarter, boxes).sigmoid()
+        drawn = rasterise(np.concatenate([boxes_xywh, frame_xywh[None]]), (crop_rgb.shape[1], crop_rgb.shape[0]))
+        layers = torch.from_numpy(drawn).to(device)[:, None]
+        boxes, visible = layers[:-1], layers[-1:]
+        image = image.contiguous(memory_format=torch.channels_last)
+        half, quarter = self._network.encode(image)
+        masks = self._network.decode(image, half, quarter, boxes, visible).sigmoid()
         shares = functional.avg_pool2d(masks, 4).flatten(1)
         means = (shares @ quarter[0].flatten(1).T) / (shares.sum(1, keepdim=True) + 1e-3)
         centred = means - quarter[0].mean((1, 2))

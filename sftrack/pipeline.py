@@ -1,55 +1,284 @@
-"""The whole flow for one frame: channels -> feat2seg -> spectral window -> seg2box -> result."""
+"""The whole flow for one frame: channels -> feat2seg -> combination -> spectral window -> seg2box -> result."""
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sftrack.boxes import checked_box, checked_image
-from sftrack.config import PipelineConfig
-from sftrack.contracts import BoxXYWH, ChannelResult, ImageRGB, Tracker, TrackResult
+from sftrack.boxes import box_around, center_xy, checked_box, checked_image, iou, keep_in_frame
+from sftrack.channels import Channel, ChannelPool
+from sftrack.combine import Combiner, Evidence, fuse
+from sftrack.config import PipelineConfig, resolve_device
+from sftrack.contracts import BoxXYWH, ChannelResult, ImageRGB, SoftMask, State, Tracker, TrackResult
 from sftrack.errors import NotInitialisedError
+from sftrack.feat2seg import Segmenter
+from sftrack.presets import channels_of, create_channels, resolve_preset
+from sftrack.search import TargetSearch
+from sftrack.seg2box import BoxEvidence, BoxReader, vote_map
+from sftrack.spectral import OnlineSFSeg
+from sftrack.window import Window, rasterise
+
+RECORD_RATE = 0.15
+DESCRIPTOR_RATE = 0.1
+FOUND_LIKENESS = 0.6
+"""Correlation from which a place found by the search is tried."""
+
+
+@dataclass
+class Target:
+    """What is remembered of the target between frames; boxes in frame pixels, masks in their window's pixels."""
+
+    box_xywh: BoxXYWH
+    score: float
+    state: State
+    window: Window
+    mask: SoftMask
+    first_mask: SoftMask
+    first_box_image: SoftMask
+    first_descriptor: NDArray[np.float32]
+    recent_descriptor: NDArray[np.float32]
+    record: dict[str, float]
+    low_frames: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """The inner values of the last frame, for training and for a closer look; see the stages for shapes."""
+
+    evidence: Evidence
+    features: NDArray[np.float32]
+    weights: NDArray[np.float64]
+    box_evidence: BoxEvidence
+    window: Window
 
 
 class SFTracker:
-    """Follows one object; see the package docstring for the loop."""
+    """Follows one object; see the package docstring for the loop.
 
-    def __init__(self, channels: Mapping[str, Tracker], config: PipelineConfig | None = None, *, device: str = "cpu") -> None:
-        self._channels = dict(channels)
-        self._config = config or PipelineConfig()
-        self._size_wh: tuple[int, int] | None = None
+    Not thread-safe: one object, one thread. The channels run in threads of its own.
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[str, Tracker],
+        config: PipelineConfig | None = None,
+        *,
+        device: str = "cpu",
+        segmenter: Segmenter | None = None,
+        combiner: Combiner | None = None,
+        box_reader: BoxReader | None = None,
+    ) -> None:
+        """Join channels to one tracker; the networks are those of the package unless others are given."""
+        self.config = config or PipelineConfig()
         self.device = device
+        self.last_step: Step | None = None
+        self._pool = ChannelPool(channels, workers=min(len(channels), os.cpu_count() or 1))
+        self._segmenter = segmenter or Segmenter.bundled(device)
+        self._combiner = combiner or Combiner.bundled(self.config.sharpness)
+        self._box_reader = box_reader or BoxReader.bundled(device)
+        self._spectral = OnlineSFSeg(
+            self.config.window, iterations=self.config.iterations, p=self.config.unary_power, alpha=self.config.alpha
+        )
+        self._frame_size_wh = (0, 0)
+        self._target: Target | None = None
+        self._search: TargetSearch | None = None
+        self._timings_s: dict[str, float] = {}
+
+    @classmethod
+    def from_preset(cls, preset: str = "auto", *, device: str = "auto", config: PipelineConfig | None = None) -> Self:
+        """The tracker of a preset.
+
+        Raises:
+            ConfigError: unknown preset or device.
+        """
+        chosen = resolve_device(device)
+        name, _ = resolve_preset(preset)
+        return cls(create_channels(channels_of(name), chosen), config, device=chosen)
 
     @property
     def channel_names(self) -> tuple[str, ...]:
-        return tuple(self._channels)
+        """The channels' names, in the order of `TrackResult.channels`."""
+        return tuple(channel.name for channel in self._pool.channels)
+
+    @property
+    def started(self) -> bool:
+        """True after the first `init`."""
+        return self._target is not None
 
     def init(self, image_rgb: ImageRGB, box_xywh: BoxXYWH, *, with_mask: bool = False) -> TrackResult:
-        """Start on a frame; the result holds the given box (clipped to the frame) with score 1."""
+        """Start on a frame, `(H, W, 3) uint8` RGB; the result holds the given box, clipped to the frame, with score 1.
+
+        Raises:
+            FrameError, BoxError: an image or box that cannot be tracked.
+        """
         checked_image(image_rgb)
-        self._size_wh = (image_rgb.shape[1], image_rgb.shape[0])
-        box = checked_box(box_xywh, self._size_wh)
-        for tracker in self._channels.values():
-            tracker.init(image_rgb, box)
-        return TrackResult(box, 1.0, "tracking", timings_s={"total": 0.0})
+        self._frame_size_wh = (image_rgb.shape[1], image_rgb.shape[0])
+        box = checked_box(box_xywh, self._frame_size_wh)
+        self._timings_s = {}
+        with self._timed("total"):
+            with self._timed("channels"):
+                self._pool.init(image_rgb, box)
+            self._target = self._first_look(image_rgb, box)
+            self._search = TargetSearch(image_rgb, box)
+        return self._result(with_mask, [], np.zeros(0))
 
     def update(self, image_rgb: ImageRGB, *, with_mask: bool = False) -> TrackResult:
-        if self._size_wh is None:
+        """Follow the target to the next frame.
+
+        Raises:
+            NotInitialisedError: `init` was not called.
+            FrameError: an image of another size or type than the first one.
+        """
+        if self._target is None or self._search is None:
             raise NotInitialisedError("call init(image_rgb, box_xywh) before update(image_rgb)")
-        checked_image(image_rgb, self._size_wh)
-        start_s = time.perf_counter()
-        estimates = {name: tracker.update(image_rgb) for name, tracker in self._channels.items()}
-        box = np.median([estimate.box_xywh for estimate in estimates.values()], axis=0)
-        channels = tuple(ChannelResult(name, e.box_xywh, e.score, 1 / len(estimates)) for name, e in estimates.items())
-        return TrackResult(box, 1.0, "tracking", None, channels, {"total": time.perf_counter() - start_s})
+        checked_image(image_rgb, self._frame_size_wh)
+        self._timings_s = {}
+        live: list[Channel] = []
+        weights = np.zeros(0)
+        with self._timed("total"):
+            with self._timed("channels"):
+                self._pool.update(image_rgb)
+            live = [channel for channel in self._pool.channels if channel.estimate is not None]
+            if live:
+                weights = self._fuse(image_rgb, live, self._target)
+            else:
+                self._target.score = 0.0
+            self._judge(self._target)
+            self._mend(image_rgb, live, self._target, self._search)
+        return self._result(with_mask, live, weights)
 
     def close(self) -> None:
-        """Free the channels' threads."""
+        """End the channels' threads."""
+        self._pool.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def _window_on(self, box_xywh: BoxXYWH) -> Window:
+        if self.config.view == "frame":
+            return Window.whole_frame(self._frame_size_wh)
+        return Window.around(box_xywh, self.config.crop_size_px, self.config.context)
+
+    def _first_look(self, image_rgb: ImageRGB, box: BoxXYWH) -> Target:
+        """Segment the target in the box that the user gave: what all later frames are compared with."""
+        window = self._window_on(box)
+        self._spectral.clear()
+        with self._timed("feat2seg"):
+            seen = self._segmenter.segment(window.extract(image_rgb), window.to_window(box[None]), window.frame_box(self._frame_size_wh))
+        with self._timed("spectral"):
+            mask = self._spectral.push(seen.masks[0], window)
+        first_box = rasterise(window.to_window(box[None]), window.size_wh)[0]
+        descriptor = seen.descriptors[0]
+        record = {name: 0.7 for name in self.channel_names}
+        return Target(box, 1.0, "tracking", window, mask, mask, first_box, descriptor, descriptor.copy(), record)
+
+    def _fuse(self, image_rgb: ImageRGB, live: list[Channel], target: Target) -> NDArray[np.float64]:
+        """From the channels' boxes to the fused box; returns the channels' weights."""
+        boxes = np.array([channel.estimate.box_xywh for channel in live if channel.estimate])
+        scores = np.array([channel.estimate.score for channel in live if channel.estimate])
+        window = self._window_on(box_around(np.median(center_xy(boxes), axis=0), target.box_xywh[2:]))
+        boxes_in_window = window.to_window(boxes)
+        with self._timed("feat2seg"):
+            seen = self._segmenter.segment(window.extract(image_rgb), boxes_in_window, window.frame_box(self._frame_size_wh))
+        evidence = Evidence(
+            boxes_in_window,
+            scores,
+            seen.masks,
+            seen.descriptors,
+            np.array([target.record[channel.name] for channel in live]),
+            window.to_window(target.box_xywh),
+            window.move(target.mask[None], target.window)[0],
+            target.score,
+            target.first_descriptor,
+            target.recent_descriptor,
+        )
+        with self._timed("combine"):
+            features = evidence.features()
+            _, weights = self._combiner.weigh(features)
+        with self._timed("spectral"):
+            refined = self._spectral.push(fuse(seen.masks, weights), window)
+        with self._timed("seg2box"):
+            votes = vote_map(boxes_in_window, weights, window.size_wh)
+            previous = rasterise(evidence.previous_box_xywh[None], window.size_wh)[0]
+            box_evidence = BoxEvidence(refined, votes, previous, target.first_mask, target.first_box_image)
+            box, score = self._box_reader.read(box_evidence)
+        self.last_step = Step(evidence, features, weights, box_evidence, window)
+        target.box_xywh = keep_in_frame(window.to_frame(box), self._frame_size_wh)
+        target.window, target.mask, target.score = window, refined, score
+        self._remember(live, seen.descriptors, weights, target)
+        return weights
+
+    def _remember(self, live: list[Channel], descriptors: NDArray[np.float32], weights: NDArray[np.float64], target: Target) -> None:
+        """Who was near the fused box, and what the target looks like now."""
+        for channel in live:
+            if channel.estimate:
+                overlap = float(iou(channel.estimate.box_xywh, target.box_xywh))
+                target.record[channel.name] += RECORD_RATE * (overlap - target.record[channel.name])
+                off = overlap < self.config.restart_overlap
+                channel.frames_off = channel.frames_off + 1 if off and target.score > self.config.uncertain_below else 0
+        if target.score > self.config.uncertain_below:
+            seen = weights @ descriptors
+            mixed = target.recent_descriptor + DESCRIPTOR_RATE * (seen - target.recent_descriptor)
+            target.recent_descriptor = (mixed / max(float(np.linalg.norm(mixed)), 1e-6)).astype(np.float32)
+
+    def _judge(self, target: Target) -> None:
+        """The state of this frame."""
+        target.low_frames = target.low_frames + 1 if target.score < self.config.lost_below else 0
+        if target.low_frames >= self.config.lost_after:
+            target.state = "lost"
+        elif target.score >= self.config.uncertain_below:
+            target.state = "tracking"
+        elif target.state != "lost":
+            target.state = "uncertain"
+
+    def _mend(self, image_rgb: ImageRGB, live: list[Channel], target: Target, search: TargetSearch) -> None:
+        """Channels that stay off a sure target go back to it; a lost target is searched for."""
+        if target.state == "tracking":
+            search.remember(image_rgb, target.box_xywh)
+            wrong = [channel for channel in self._pool.channels if channel.frames_off >= self.config.restart_after or not channel.started]
+            if wrong:
+                self._pool.restart(wrong, image_rgb, target.box_xywh)
+        elif target.state == "lost":
+            with self._timed("search"):
+                found = search.next(image_rgb, target.box_xywh)
+            if found is not None and found.likeness >= FOUND_LIKENESS:
+                target.box_xywh = keep_in_frame(found.box_xywh, self._frame_size_wh)
+                target.low_frames, target.state, target.score = 0, "uncertain", self.config.lost_below
+                self._spectral.clear()
+                self._pool.restart(self._pool.channels, image_rgb, target.box_xywh)
+
+    def _result(self, with_mask: bool, live: list[Channel], weights: NDArray[np.float64]) -> TrackResult:
+        target = self._target
+        assert target is not None
+        share = dict(zip((channel.name for channel in live), weights.tolist(), strict=True))
+        channels = tuple(
+            ChannelResult(
+                channel.name,
+                channel.estimate.box_xywh if channel.estimate else None,
+                channel.estimate.score if channel.estimate else 0.0,
+                share.get(channel.name, 0.0),
+                channel.failures,
+                channel.restarts,
+                channel.error,
+            )
+            for channel in self._pool.channels
+        )
+        mask = target.window.paste(target.mask, self._frame_size_wh) if with_mask else None
+        return TrackResult(target.box_xywh.copy(), target.score, target.state, mask, channels, dict(self._timings_s))
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._timings_s[stage] = self._timings_s.get(stage, 0.0) + time.perf_counter() - start_s

@@ -30,14 +30,14 @@ class TargetSearch:
 
     def __init__(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         self._factor = TEMPLATE_PX / float(np.sqrt(box_xywh[2] * box_xywh[3]))
-        self._size_wh = tuple(max(int(round(side * self._factor)), 6) for side in box_xywh[2:])
+        self._size_wh = tuple(max(round(side * self._factor), 6) for side in box_xywh[2:])
         self._first = self._cut(image_rgb, box_xywh)
         self._recent = self._first.copy()
         self._frames = 0
 
     def _cut(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> NDArray[np.float32]:
         x, y = center_xy(box_xywh)
-        size = tuple(max(int(round(side)), 2) for side in box_xywh[2:])
+        size = tuple(max(round(side), 2) for side in box_xywh[2:])
         patch = cv2.getRectSubPix(image_rgb, size, (float(x) - 0.5, float(y) - 0.5))
         return np.asarray(cv2.resize(patch, self._size_wh, interpolation=cv2.INTER_AREA), dtype=np.float32)
 
@@ -62,7 +62,7 @@ class TargetSearch:
         best: Found | None = None
         for scale in SCALES:
             factor = self._factor / scale
-            shrunk_wh = (int(round(w * factor)), int(round(h * factor)))
+            shrunk_wh = (round(w * factor), round(h * factor))
             if shrunk_wh[0] < self._size_wh[0] or shrunk_wh[1] < self._size_wh[1]:
                 continue
             shrunk = cv2.resize(region, shrunk_wh, interpolation=cv2.INTER_AREA).astype(np.float32)

@@ -26,7 +26,7 @@ MAP_NAMES = ("refined segmentation", "weighted boxes of the channels", "previous
 
 @dataclass(frozen=True)
 class BoxEvidence:
-    """The maps that NN_seg2box sees, each `(h, w) float32` in [0, 1]; the first two lie in the current window, the last in the first one."""
+    """The maps that NN_seg2box sees, each `(h, w) float32` in [0, 1]; the first three in the current window, the others in the first."""
 
     refined: SoftMask
     votes: SoftMask
@@ -64,7 +64,7 @@ class _EdgePair(nn.Module):
         )
 
     def forward(self, features: Tensor, axis: int) -> Tensor:
-        """Features `(B, C, H, W)`; `axis` 2 pools rows (left and right edge), 3 pools columns (top and bottom). `(B, 2)` in window shares."""
+        """Features `(B, C, H, W)`; axis 2 pools rows (left, right edge), 3 columns (top, bottom). `(B, 2)` in window shares."""
         profile = self.layers(torch.cat([features.mean(axis), features.amax(axis)], dim=1))
         # Edges may lie outside the window: positions run from -0.25 to 1.25.
         positions = torch.linspace(-0.25, 1.25, profile.shape[2], device=profile.device)

@@ -39,7 +39,7 @@ class Window:
         """
         width, height = np.maximum(box_xywh[2:], 1.0)
         margin = (width + height) / 2.0
-        side = max(int(round(context * float(np.sqrt((width + margin) * (height + margin))))), 8)
+        side = max(round(context * float(np.sqrt((width + margin) * (height + margin)))), 8)
         x, y = np.round(center_xy(box_xywh) - side / 2.0)
         return cls((int(x), int(y)), (side, side), (size_px, size_px))
 
@@ -47,8 +47,8 @@ class Window:
     def whole_frame(cls, frame_size_wh: tuple[int, int], max_side_px: int = 480) -> "Window":
         """The whole frame at a maximum side, as the paper works; padded on the right and below to what the networks need."""
         scale = min(1.0, max_side_px / max(frame_size_wh))
-        size = tuple(-(-int(round(side * scale)) // SIZE_MULTIPLE) * SIZE_MULTIPLE for side in frame_size_wh)
-        extent = tuple(int(round(side / scale)) for side in size)
+        size = tuple(-(-round(side * scale) // SIZE_MULTIPLE) * SIZE_MULTIPLE for side in frame_size_wh)
+        extent = tuple(round(side / scale) for side in size)
         return cls((0, 0), (extent[0], extent[1]), (size[0], size[1]))
 
     @property
@@ -65,6 +65,10 @@ class Window:
         """Boxes `(..., 4)` from working to frame coordinates."""
         scale = self.scale_xy
         return np.concatenate([boxes_xywh[..., :2] / scale + self.origin_xy, boxes_xywh[..., 2:] / scale], axis=-1)
+
+    def frame_box(self, frame_size_wh: tuple[int, int]) -> BoxXYWH:
+        """Where the whole frame lies, in working coordinates."""
+        return self.to_window(np.array([0.0, 0.0, *frame_size_wh]))
 
     def extract(self, image: ImageRGB) -> ImageRGB:
         """The window's content `(size_h, size_w, 3) uint8`; grey outside the frame. Area-averaged when it shrinks, so nothing aliases."""

@@ -61,7 +61,8 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None
     for name, tensor in tensors.items():
         if tensor.shape != wanted[name].shape:
             raise WeightsError(
-                f"expected '{name}' of shape {tuple(wanted[name].shape)}, got {tuple(tensor.shape)} in '{origin}'; use weights made for this version"
+                f"expected '{name}' of shape {tuple(wanted[name].shape)}, got {tuple(tensor.shape)} in '{origin}'; "
+                "use weights made for this version"
             )
     network.load_state_dict(dict(tensors))
 

@@ -31,7 +31,7 @@ def smooth(volume: Volume, kernel_size: tuple[int, int, int]) -> Volume:
 
 
 def power_step(x: Volume, s: Volume, f: Volume, *, p: float, alpha: float, kernel_size: tuple[int, int, int] = (5, 5, 5)) -> Volume:
-    """One un-normalised step of power iteration with the first-order affinities of Eq. 2, `M_ij = s_i^p s_j^p (1 - alpha (f_i - f_j)^2) G_ij`.
+    """One un-normalised step of power iteration with the affinities of Eq. 2, `M_ij = s_i^p s_j^p (1 - alpha (f_i - f_j)^2) G_ij`.
 
     With `y = s^p x` (Eq. 7, times alpha so that alpha may be 0): `s^p ((1 - alpha f^2) G*y - alpha G*(f^2 y) + 2 alpha f G*(f y))`.
 

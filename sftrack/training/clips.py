@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from sftrack.boxes import box_around, center_xy, clip_box
 from sftrack.contracts import BoxXYWH, ImageRGB
-from sftrack.training.photos import Item, PhotoSet, mask_box
+from sftrack.datasets.sequence import box_of_mask
+from sftrack.training.photos import Item, PhotoSet
 
 Alpha = NDArray[np.float32]
 
@@ -47,7 +48,7 @@ def cut_out(photos: PhotoSet, item: Item) -> CutOut:
     """The object of one item with a margin of two pixels."""
     picture = photos.pictures[item.picture]
     mask = picture.labels == item.label
-    x, y, w, h = mask_box(mask).astype(int)
+    x, y, w, h = box_of_mask(mask).astype(int)
     rows, columns = slice(max(y - 2, 0), y + h + 2), slice(max(x - 2, 0), x + w + 2)
     alpha = cv2.GaussianBlur(mask[rows, columns].astype(np.float32), (0, 0), 0.8)
     return CutOut(picture.image_rgb[rows, columns], np.asarray(alpha, dtype=np.float32))
@@ -80,26 +81,29 @@ def random_motion(rng: np.random.Generator, frames: int, size_wh: tuple[int, int
     return Motion(np.column_stack([x, y]), scale, _walk(rng, frames, rng.uniform(0.0, 0.04)), float(rng.uniform(0.0, 0.05)))
 
 
-def _place(cut: CutOut, motion: Motion, t: int, size_wh: tuple[int, int], stretch: float = 1.0) -> tuple[ImageRGB, Alpha]:
-    """The cut-out as it lies in frame `t`: colours `(H, W, 3)` and coverage `(H, W)`."""
+def _paste(behind: ImageRGB, cut: CutOut, motion: Motion, t: int) -> tuple[ImageRGB, Alpha]:
+    """Lay the cut-out over a picture `(H, W, 3)` as it lies in frame `t`; the new picture and the coverage `(H, W)`."""
     height, width = cut.alpha.shape
-    scale = np.array([motion.scale[t] * stretch, motion.scale[t] / stretch])
-    angle = motion.angle[t]
-    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    xs, ys = np.meshgrid(np.arange(size_wh[0]) - motion.center[t, 0], np.arange(size_wh[1]) - motion.center[t, 1])
-    u = (rotation[0, 0] * xs + rotation[0, 1] * ys) / (scale[0] * width)
-    v = (rotation[1, 0] * xs + rotation[1, 1] * ys) / (scale[1] * height)
+    scale, angle, (x, y) = motion.scale[t], motion.angle[t], motion.center[t]
+    reach = scale * float(np.hypot(width, height)) * 0.6 + 2.0
+    rows = slice(max(int(y - reach), 0), max(int(y + reach), 0))
+    columns = slice(max(int(x - reach), 0), max(int(x + reach), 0))
+    coverage = np.zeros(behind.shape[:2], dtype=np.float32)
+    part = behind[rows, columns]
+    if not part.size:
+        return behind, coverage
+    xs, ys = np.meshgrid(np.arange(part.shape[1]) + columns.start - x, np.arange(part.shape[0]) + rows.start - y)
+    u = (np.cos(angle) * xs + np.sin(angle) * ys) / (scale * width)
+    v = (np.cos(angle) * ys - np.sin(angle) * xs) / (scale * height)
     # Limbs swing: each half moves sideways, back and forth.
     bent = u + motion.bend * np.sin(5.0 * v + 0.45 * t)
-    map_x = ((bent + 0.5) * width - 0.5).astype(np.float32)
-    map_y = ((v + 0.5) * height - 0.5).astype(np.float32)
-    image = cv2.remap(cut.image_rgb, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    map_x, map_y = ((bent + 0.5) * width - 0.5).astype(np.float32), ((v + 0.5) * height - 0.5).astype(np.float32)
+    front = cv2.remap(cut.image_rgb, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     alpha = cv2.remap(cut.alpha, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
-    return np.asarray(image, dtype=np.uint8), np.asarray(alpha, dtype=np.float32)
-
-
-def _over(behind: ImageRGB, front: ImageRGB, alpha: Alpha) -> ImageRGB:
-    return np.asarray(front * alpha[..., None] + behind * (1.0 - alpha[..., None]), dtype=np.uint8)
+    coverage[rows, columns] = alpha
+    image = behind.copy()
+    image[rows, columns] = front * alpha[..., None] + part * (1.0 - alpha[..., None])
+    return image, coverage
 
 
 def _backdrop(photos: PhotoSet, rng: np.random.Generator, frames: int, size_wh: tuple[int, int]) -> list[ImageRGB]:
@@ -133,29 +137,26 @@ def make_clip(photos: PhotoSet, rng: np.random.Generator, *, frames: int = 40, s
     images, boxes = [], []
     for t, image in enumerate(_backdrop(photos, rng, frames, size_wh)):
         if beside is not None:
-            image = _over(image, *_place(other, beside, t, size_wh))
-        front, alpha = _place(target, motion, t, size_wh)
+            image, _ = _paste(image, other, beside, t)
+        image, alpha = _paste(image, target, motion, t)
         visible = alpha > 0.5
         if not visible.any():
             break
-        image = _over(image, front, alpha)
         if hidden is not None and abs(t - hidden) < 6:
-            image = _hide(image, cover, motion.center[t], object_px, (t - hidden) / 6.0, size_wh)
+            image = _hide(image, cover, motion.center[t], object_px, (t - hidden) / 6.0)
         if blur:
             image = np.asarray(cv2.GaussianBlur(image, (0, 0), 1.2), dtype=np.uint8)
-        noisy = image * gain[t] + rng.normal(0.0, 2.0, image.shape)
-        images.append(np.clip(noisy, 0, 255).astype(np.uint8))
-        boxes.append(mask_box(visible))
+        noise = rng.integers(-3, 4, image.shape, dtype=np.int8)
+        images.append(np.clip(image * np.float32(gain[t]) + noise, 0, 255).astype(np.uint8))
+        boxes.append(box_of_mask(visible))
     return Clip(images, np.array(boxes).reshape(-1, 4))
 
 
-def _hide(
-    image: ImageRGB, cover: CutOut, center: NDArray[np.float64], object_px: float, phase: float, size_wh: tuple[int, int]
-) -> ImageRGB:
+def _hide(image: ImageRGB, cover: CutOut, center: NDArray[np.float64], object_px: float, phase: float) -> ImageRGB:
     """Something passes in front of the target; `phase` runs from -1 to 1."""
     scale = object_px * 1.2 / float(np.sqrt(cover.alpha.shape[0] * cover.alpha.shape[1]))
-    still = Motion((center + [phase * object_px * 1.6, 0.0])[None], np.array([scale]), np.zeros(1), 0.0)
-    return _over(image, *_place(cover, still, 0, size_wh))
+    still = Motion((center + np.array([phase * object_px * 1.6, 0.0]))[None], np.array([scale]), np.zeros(1), 0.0)
+    return _paste(image, cover, still, 0)[0]
 
 
 @dataclass(frozen=True)

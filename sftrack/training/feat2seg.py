@@ -62,11 +62,12 @@ class SampleStream(IterableDataset[Batch]):
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Stack samples: `image` `(B, 3, S, S) uint8`, `box` and `mask` `(B, 1, S, S) float32`."""
+    """Stack samples: `image` `(B, 3, S, S) uint8`, `box`, `visible` and `mask` `(B, 1, S, S) float32`."""
     images = torch.from_numpy(np.stack([sample.image_rgb for sample in samples]))
     return {
         "image": images.permute(0, 3, 1, 2),
         "box": torch.from_numpy(np.stack([sample.box_image for sample in samples]))[:, None],
+        "visible": torch.from_numpy(np.stack([sample.visible for sample in samples]))[:, None],
         "mask": torch.from_numpy(np.stack([sample.mask for sample in samples]))[:, None],
     }
 
@@ -90,7 +91,7 @@ def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
 def loss_of(network: nn.Module, batch: Batch) -> Tensor:
     """Loss of one batch of `SampleStream`."""
     images = batch["image"].float().div_(255.0).contiguous(memory_format=torch.channels_last)
-    return segmentation_loss(network(images, batch["box"]), batch["mask"])
+    return segmentation_loss(network(images, batch["box"], batch["visible"]), batch["mask"])
 
 
 @torch.inference_mode()
@@ -102,7 +103,7 @@ def validate(network: nn.Module, photos: PhotoSet, *, count: int = 192, seed: in
     for name, noise in (("exact", BoxNoise(0.0)), ("jittered", BoxNoise(1.0))):
         drawn = (make_sample(photos, photos.items[i], rng, noise, SIZE_PX, augment=False) for i in chosen)
         batch = collate([sample for sample in drawn if sample is not None])
-        found = network(batch["image"].float() / 255.0, batch["box"]) > 0
+        found = network(batch["image"].float() / 255.0, batch["box"], batch["visible"]) > 0
         true = batch["mask"] > 0.5
         jaccard = (found & true).sum((1, 2, 3)) / (found | true).sum((1, 2, 3)).clamp(min=1)
         words.append(f"J({name}) {float(jaccard.mean()):.3f}")

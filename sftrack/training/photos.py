@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sftrack.boxes import box_around, center_xy
 from sftrack.contracts import BoxXYWH, ImageRGB
+from sftrack.datasets.sequence import box_of_mask
 from sftrack.errors import SourceError
 from sftrack.window import BORDER_VALUE, rasterise
 
@@ -35,13 +36,6 @@ class Item:
     picture: int
     label: int
     weight: float
-
-
-def mask_box(mask: NDArray[np.bool_]) -> BoxXYWH:
-    """The half-open extremes of a non-empty mask `(H, W)` as `x, y, w, h`."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    x, y = columns[0], rows[0]
-    return np.array([x, y, columns[-1] + 1 - x, rows[-1] + 1 - y], dtype=np.float64)
 
 
 def read_rgb(path: Path) -> ImageRGB:
@@ -124,13 +118,12 @@ class BoxNoise:
 
 @dataclass(frozen=True)
 class Sample:
-    """One training example: image `(S, S, 3) uint8`, given box image and object mask `(S, S) float32`, true box in the crop."""
+    """One training example: image `(S, S, 3) uint8`; given box, visible part of the crop and object mask, each `(S, S) float32`."""
 
     image_rgb: ImageRGB
     box_image: NDArray[np.float32]
+    visible: NDArray[np.float32]
     mask: NDArray[np.float32]
-    given_xywh: BoxXYWH
-    true_xywh: BoxXYWH
 
 
 def draw_sample(photos: PhotoSet, rng: np.random.Generator, noise: BoxNoise, size_px: int = 128, *, augment: bool = True) -> Sample:
@@ -146,21 +139,23 @@ def make_sample(photos: PhotoSet, item: Item, rng: np.random.Generator, noise: B
     """The sample of one object; None where hardly any of it is visible in the crop."""
     picture = photos.pictures[item.picture]
     mask = (picture.labels == item.label).astype(np.uint8) * 255
-    matrix = _crop_matrix(mask_box(mask > 0), rng, size_px, augment)
+    matrix = _crop_matrix(box_of_mask(mask > 0), rng, size_px, augment)
     image = _warp(picture.image_rgb, matrix, size_px)
     alpha = _warp(mask, matrix, size_px, border=0).astype(np.float32) / 255.0
-    if augment and rng.random() < 0.35:
+    shown = _warp(np.full_like(mask, 255), matrix, size_px, border=0).astype(np.float32) / 255.0
+    if augment and rng.random() < 0.3:
+        shown = np.ones_like(alpha)
         image = _blend(_background(photos, rng, size_px), image, alpha, rng)
-    if augment and rng.random() < 0.2:
+    if augment and rng.random() < 0.15:
         image, alpha = _occlude(photos, image, alpha, rng, size_px)
-    visible = alpha > 0.5
-    if visible.sum() < 60:
+    target = alpha > 0.5
+    if target.sum() < 60:
         return None
     if augment:
         image = _recolour(image, rng)
-    true_box = mask_box(visible)
+    true_box = box_of_mask(target)
     given = noise.apply(true_box, rng)
-    return Sample(image, rasterise(given[None], (size_px, size_px))[0], alpha, given, true_box)
+    return Sample(image, rasterise(given[None], (size_px, size_px))[0], shown, alpha)
 
 
 def _crop_matrix(box_xywh: BoxXYWH, rng: np.random.Generator, size_px: int, augment: bool) -> NDArray[np.float64]:
@@ -218,7 +213,7 @@ def _occlude(
     item = photos.items[rng.choice(len(photos.items), p=photos.probabilities)]
     picture = photos.pictures[item.picture]
     mask = (picture.labels == item.label).astype(np.uint8) * 255
-    matrix = _crop_matrix(mask_box(mask > 0), rng, size_px, augment=True)
+    matrix = _crop_matrix(box_of_mask(mask > 0), rng, size_px, augment=True)
     direction = rng.uniform(0.0, 2.0 * np.pi)
     matrix[:, 2] += np.array([np.cos(direction), np.sin(direction)]) * size_px * rng.uniform(0.3, 0.6)
     front, cover = _warp(picture.image_rgb, matrix, size_px), _warp(mask, matrix, size_px, border=0).astype(np.float32) / 255.0
@@ -230,8 +225,8 @@ def _occlude(
 def _recolour(image: ImageRGB, rng: np.random.Generator) -> ImageRGB:
     """Grey pictures, brightness, contrast, colour cast, low resolution, blur, noise, compression: what cameras do."""
     size = image.shape[1::-1]
-    if rng.random() < 0.35:
-        factor = rng.uniform(1.3, 4.0)
+    if rng.random() < 0.25:
+        factor = rng.uniform(1.3, 3.5)
         small = cv2.resize(image, (int(size[0] / factor), int(size[1] / factor)), interpolation=cv2.INTER_AREA)
         image = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     if rng.random() < 0.15:

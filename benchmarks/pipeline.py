@@ -1,0 +1,99 @@
+"""`python -m benchmarks pipeline`: frames per second end to end without a viewer, milliseconds per stage, memory over a long run."""
+
+import argparse
+import itertools
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+
+from benchmarks.recordings import shared_folder
+from sftrack.contracts import Frame, TrackResult
+from sftrack.datasets import read_sequence
+from sftrack.pipeline import SFTracker
+from sftrack.sinks import AnnotatedVideoSink, open_sinks
+from sftrack.sources import open_source
+
+SIZE_WH = (854, 480)
+
+
+def main(arguments: list[str]) -> int:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks pipeline", description=__doc__)
+    parser.add_argument("--shared", type=Path, help="folder with data/DAVIS")
+    parser.add_argument("--preset", default="light")
+    parser.add_argument("--sequence", default="dog", help="DAVIS sequence that is made into a clip")
+    parser.add_argument("--frames", type=int, default=5000, help="length of the memory run, a looped clip")
+    options = parser.parse_args(arguments)
+    psutil.Process().cpu_affinity(psutil.Process().cpu_affinity()[:2])
+    with tempfile.TemporaryDirectory() as folder:
+        clip, box = make_clip(options, Path(folder))
+        for video in (False, True):
+            show_speed(options.preset, clip, box, Path(folder) / f"out{video}", video=video)
+        show_memory(options.preset, clip, box, options.frames)
+    return 0
+
+
+def make_clip(options: argparse.Namespace, folder: Path) -> tuple[Path, np.ndarray]:
+    """The sequence as an H.264 file of 854x480, and its first true box."""
+    sequence = read_sequence("DAVIS", shared_folder(options.shared) / "data" / "DAVIS", options.sequence)
+    path = folder / "clip.mp4"
+    size = sequence.frame(0).shape[1::-1]
+    empty = TrackResult(np.array([0.0, 0.0, 1.0, 1.0]), 1.0, "tracking")
+    with AnnotatedVideoSink(path, frame_size_wh=SIZE_WH, frames_per_second=30.0, draw=lambda image, *_, **__: image) as sink:
+        for index, image in enumerate(sequence.frames()):
+            resized = np.asarray(cv2.resize(image, SIZE_WH), dtype=np.uint8)
+            sink.write(Frame(resized, index, index / 30.0), empty)
+    return path, sequence.boxes_xywh[0] * np.tile(np.array(SIZE_WH) / size, 2)
+
+
+def show_speed(preset: str, clip: Path, box: np.ndarray, out: Path, *, video: bool) -> None:
+    """Decode, track and write one clip; the first frame (start of the channels) is left out."""
+    stages: dict[str, list[float]] = {}
+    with SFTracker.from_preset(preset, device="cpu") as tracker, open_source(video=clip) as source:
+        sinks = open_sinks(out, frame_size_wh=source.frame_size_wh, frames_per_second=30.0, video=video)
+        with sinks:
+            cpu_s = began = 0.0
+            for frame in source:
+                result = tracker.update(frame.image_rgb) if frame.index else tracker.init(frame.image_rgb, box)
+                sinks.write(frame, result)
+                if frame.index == 0:
+                    began, cpu_s = time.perf_counter(), time.process_time()
+                    continue
+                for stage, seconds in result.timings_s.items():
+                    stages.setdefault(stage, []).append(seconds)
+        elapsed, cpu_s = time.perf_counter() - began, time.process_time() - cpu_s
+    frames = len(stages["total"])
+    files = "boxes, times, log and annotated video" if video else "boxes, times and log"
+    print(f"{preset}, {SIZE_WH[0]}x{SIZE_WH[1]}, two cores, writing {files}: {frames / elapsed:.1f} frames/s")
+    print(f"  {'stage':16s}{'mean ms':>9s}{'p95 ms':>9s}")
+    for stage, seconds_list in stages.items():
+        if stage != "search":
+            print(f"  {stage:16s}{np.mean(seconds_list) * 1e3:9.2f}{np.percentile(seconds_list, 95) * 1e3:9.2f}")
+    print(f"  {'end to end':16s}{elapsed / frames * 1e3:9.2f}   (CPU {cpu_s / frames * 1e3:.2f} on both cores together)")
+
+
+def looped(clip: Path, count: int) -> Iterator[np.ndarray]:
+    """Frames of the clip forwards and backwards, over and over, so that the target never jumps."""
+    with open_source(video=clip) as source:
+        images = [frame.image_rgb for frame in source]
+    return itertools.islice(itertools.cycle(images + images[-2:0:-1]), count)
+
+
+def show_memory(preset: str, clip: Path, box: np.ndarray, count: int) -> None:
+    """Resident memory in the course of a long run."""
+    process = psutil.Process()
+    marks: list[tuple[int, float]] = []
+    with SFTracker.from_preset(preset, device="cpu") as tracker:
+        for index, image in enumerate(looped(clip, count)):
+            if index == 0:
+                tracker.init(image, box)
+            else:
+                tracker.update(image)
+            if index in (100, count // 4, count // 2, count - 1):
+                marks.append((index, process.memory_info().rss / 2**20))
+    print("memory: " + ", ".join(f"{megabytes:.0f} MB after {index} frames" for index, megabytes in marks))

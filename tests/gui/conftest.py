@@ -10,11 +10,11 @@ import pytest
 from PyQt5.QtCore import QThread
 from PyQt5.QtWidgets import QMessageBox
 from pytestqt.qtbot import QtBot
+
+from sftrack.contracts import FrameSource
 from sftrack.gui.roles import TrackerLike
 from sftrack.gui.window import ViewerWindow
 from sftrack.gui.worker import PipelineWorker
-
-from sftrack.contracts import FrameSource
 
 CLOSE_LIMIT_S = 2.0
 

@@ -4,6 +4,7 @@ from PyQt5.QtCore import QEvent, QPointF, Qt
 from PyQt5.QtGui import QMouseEvent
 from PyQt5.QtTest import QTest
 from PyQt5.QtWidgets import QApplication
+
 from sftrack.gui.canvas import Canvas
 from sftrack.gui.window import ViewerWindow
 

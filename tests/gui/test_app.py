@@ -15,10 +15,10 @@ import pytest
 from PyQt5.QtCore import QTimer
 from PyQt5.QtWidgets import QApplication, QMessageBox
 from pytestqt.qtbot import QtBot
-from sftrack.gui import ViewerSummary, app, run_viewer
-from sftrack.gui.window import ViewerWindow
 
 from sftrack.errors import SinkError
+from sftrack.gui import ViewerSummary, app, run_viewer
+from sftrack.gui.window import ViewerWindow
 
 from .fakes import FakeSink, FakeSource, FakeTracker
 

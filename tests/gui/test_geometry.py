@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sftrack.gui.geometry import MIN_DRAG_PX, Letterbox, why_too_small
 
 SIDES = st.integers(1, 8000)

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from sftrack.contracts import ChannelResult, TrackResult
+from sftrack.errors import SFTrackError, SourceError
 from sftrack.gui import can_show, display, run_viewer, why_not_shown
 from sftrack.gui.clock import Pace, RateMeter
 from sftrack.gui.display import DisplayError, forget_opencv_qt
@@ -13,9 +16,6 @@ from sftrack.gui.roles import Phase, Snapshot
 from sftrack.gui.shortcuts import SHORTCUTS, help_html
 from sftrack.gui.window import ViewerWindow
 from sftrack.gui.words import error_text, info_text, phase_text
-
-from sftrack.contracts import ChannelResult, TrackResult
-from sftrack.errors import SFTrackError, SourceError
 
 from .fakes import FakeSource, FakeTracker
 

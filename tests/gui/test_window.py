@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PyQt5.QtCore import Qt
 from pytestqt.qtbot import QtBot
-from sftrack.gui.roles import Phase
-from sftrack.gui.window import ViewerWindow
 
 from sftrack.errors import BoxError, SinkError, SourceLostError
+from sftrack.gui.roles import Phase
+from sftrack.gui.window import ViewerWindow
 
 from .conftest import OpenWindow
 from .fakes import SIZE_WH, FakeSink, FakeSource, FakeTracker

@@ -52,6 +52,8 @@ def _defect(estimate: Estimate, frame_size_wh: tuple[int, int]) -> str | None:
         return f"the box is not finite or empty: {box}"
     if not clip_box(box, frame_size_wh)[2:].all():
         return "the box lies outside the frame"
+    if not 0.0 <= estimate.score <= 1.0:
+        return f"the score is not in [0, 1]: {estimate.score}"
     return None
 
 
@@ -67,25 +69,34 @@ class ChannelPool:
         for channel in self.channels:
             channel.failures = channel.restarts = channel.frames_off = 0
             channel.started = False
-        self._run(self.channels, lambda tracker: tracker.init(image_rgb, box_xywh), image_rgb)
+        self._start(self.channels, image_rgb, box_xywh)
 
     def update(self, image_rgb: ImageRGB) -> None:
         """One frame for every channel that could be started; see each `Channel.estimate` afterwards."""
+
+        def step(tracker: Tracker) -> Estimate:
+            estimate = tracker.update(image_rgb)
+            if not isinstance(estimate, Estimate):
+                raise TypeError(f"update returned {estimate!r}, not an Estimate")
+            return estimate
+
         for channel in self.channels:
             if not channel.started:
                 channel.estimate = None
-        self._run([channel for channel in self.channels if channel.started], lambda tracker: tracker.update(image_rgb), image_rgb)
+        self._run([channel for channel in self.channels if channel.started], step, image_rgb)
 
     def restart(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         """Initialise some channels again, from the fused box."""
-
-        def step(tracker: Tracker) -> None:
-            tracker.init(image_rgb, box_xywh)
-
         for channel in channels:
             channel.restarts += 1
             channel.frames_off = 0
-        self._run(channels, step, image_rgb, keep_estimate=True)
+        self._start(channels, image_rgb, box_xywh, keep_estimate=True)
+
+    def _start(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH, *, keep_estimate: bool = False) -> None:
+        def step(tracker: Tracker) -> None:
+            tracker.init(image_rgb, box_xywh)
+
+        self._run(channels, step, image_rgb, keep_estimate=keep_estimate)
 
     def _run(
         self, channels: list[Channel], step: Callable[[Tracker], Estimate | None], image_rgb: ImageRGB, *, keep_estimate: bool = False

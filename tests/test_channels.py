@@ -1,0 +1,229 @@
+"""The pool of channels: they run side by side, and a failing one harms nobody else."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from sftrack.channels import Channel, ChannelPool
+from sftrack.contracts import Estimate
+from tests.targets import Scripted
+
+IMAGE = np.zeros((60, 80, 3), np.uint8)
+BOX = np.array([10.0, 12.0, 20.0, 16.0])
+GOOD = np.array([11.0, 13.0, 20.0, 16.0])
+
+
+@pytest.fixture
+def pool_of() -> Iterator[Callable[..., ChannelPool]]:
+    """Makes pools that are closed after the test."""
+    pools: list[ChannelPool] = []
+
+    def make(workers: int = 2, **trackers: Scripted) -> ChannelPool:
+        pools.append(ChannelPool(trackers, workers))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.close()
+
+
+def channel(pool: ChannelPool, name: str) -> Channel:
+    return next(channel for channel in pool.channels if channel.name == name)
+
+
+def test_channels_keep_their_order_and_give_their_estimates(pool_of: Callable[..., ChannelPool]) -> None:
+    pool = pool_of(b=Scripted([GOOD]), a=Scripted([GOOD + 1]), c=Scripted([GOOD + 2]))
+    pool.init(IMAGE, BOX)
+    assert all(one.estimate is None and one.error is None and one.started for one in pool.channels)
+    pool.update(IMAGE)
+    assert [one.name for one in pool.channels] == ["b", "a", "c"]
+    for offset, one in enumerate(pool.channels):
+        assert one.estimate is not None
+        np.testing.assert_array_equal(one.estimate.box_xywh, GOOD + offset)
+
+
+def test_channels_run_at_the_same_time_outside_the_callers_thread(pool_of: Callable[..., ChannelPool]) -> None:
+    """Each waits for the other: run one after the other they would not meet."""
+    meeting = threading.Barrier(2)
+
+    def meet() -> None:
+        meeting.wait(timeout=5.0)
+
+    trackers = {name: Scripted([GOOD], on_update=meet) for name in "ab"}
+    pool = pool_of(workers=2, **trackers)
+    pool.init(IMAGE, BOX)
+    pool.update(IMAGE)
+    assert [one.error for one in pool.channels] == [None, None]
+    assert threading.current_thread().name not in trackers["a"].threads | trackers["b"].threads
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (RuntimeError("broken\nand more"), "RuntimeError: broken"),
+        (MemoryError(), "MemoryError"),
+        ((np.nan, 1, 2, 3), "not finite or empty"),
+        ((1, 1, np.inf, 3), "not finite or empty"),
+        ((10, 10, 0, 5), "not finite or empty"),
+        ((10, 10, 5, -5), "not finite or empty"),
+        ((10, 10, 5), "not finite or empty"),
+        ((80, 10, 5, 5), "outside the frame"),
+        ((10, -30, 5, 5), "outside the frame"),
+        (Estimate(GOOD, float("nan")), "score is not in [0, 1]: nan"),
+        (Estimate(GOOD, 7.3), "score is not in [0, 1]: 7.3"),
+    ],
+    ids=[
+        "raises",
+        "no memory",
+        "nan",
+        "infinite",
+        "no width",
+        "negative height",
+        "three numbers",
+        "right of it",
+        "above it",
+        "nan score",
+        "score above 1",
+    ],
+)
+def test_a_channel_that_fails_on_a_frame_is_left_out_of_it(pool_of: Callable[..., ChannelPool], answer: object, reason: str) -> None:
+    pool = pool_of(good=Scripted([GOOD]), bad=Scripted([GOOD, answer, GOOD]))
+    pool.init(IMAGE, BOX)
+    for frame in range(3):
+        pool.update(IMAGE)
+        good, bad = channel(pool, "good"), channel(pool, "bad")
+        assert good.estimate is not None
+        assert (bad.estimate is None) == (frame == 1)
+        if frame == 1:
+            assert bad.error is not None
+            assert reason in bad.error
+            assert "\n" not in bad.error
+        else:
+            assert bad.error is None
+    assert (channel(pool, "good").failures, channel(pool, "bad").failures) == (0, 1)
+
+
+def test_a_channel_that_answers_nothing_counts_as_failed(pool_of: Callable[..., ChannelPool]) -> None:
+    class Silent(Scripted):
+        def update(self, image_rgb: np.ndarray) -> Estimate:
+            return None  # type: ignore[return-value]
+
+    pool = pool_of(silent=Silent([]))
+    pool.init(IMAGE, BOX)
+    pool.update(IMAGE)
+    silent = pool.channels[0]
+    assert silent.estimate is None
+    assert silent.error is not None
+    assert silent.failures == 1
+
+
+def test_what_init_returns_does_not_matter(pool_of: Callable[..., ChannelPool]) -> None:
+    """OpenCV's own trackers, and users' wrappers of them, may return True."""
+
+    class Wrapper(Scripted):
+        def init(self, image_rgb: np.ndarray, box_xywh: np.ndarray) -> bool:  # type: ignore[override]
+            super().init(image_rgb, box_xywh)
+            return True
+
+    pool = pool_of(wrapper=Wrapper([GOOD]))
+    pool.init(IMAGE, BOX)
+    pool.update(IMAGE)
+    assert pool.channels[0].estimate is not None
+    assert pool.channels[0].failures == 0
+
+
+def test_every_failure_is_counted_and_the_log_says_it_once(pool_of: Callable[..., ChannelPool], caplog: pytest.LogCaptureFixture) -> None:
+    pool = pool_of(bad=Scripted([RuntimeError("broken")]))
+    pool.init(IMAGE, BOX)
+    for _ in range(5):
+        pool.update(IMAGE)
+    assert pool.channels[0].failures == 5
+    assert [record.getMessage() for record in caplog.records] == ["channel bad failed and is left out: RuntimeError: broken"]
+
+
+def test_a_channel_that_cannot_start_is_left_out_until_it_is_restarted(pool_of: Callable[..., ChannelPool]) -> None:
+    late = Scripted([GOOD], failing_inits=1)
+    pool = pool_of(good=Scripted([GOOD]), late=late)
+    pool.init(IMAGE, BOX)
+    pool.update(IMAGE)
+    one = channel(pool, "late")
+    assert not one.started
+    assert one.estimate is None
+    assert one.error == "RuntimeError: no start today"
+    assert late.updates == 0
+    pool.restart([one], IMAGE, BOX + 3)
+    pool.update(IMAGE)
+    assert one.started
+    assert one.estimate is not None
+    assert one.error is None
+    assert one.restarts == 1
+    np.testing.assert_array_equal(late.started_on, [BOX + 3])
+
+
+def test_a_restart_is_counted_and_keeps_this_frames_estimate(pool_of: Callable[..., ChannelPool]) -> None:
+    trackers = {name: Scripted([GOOD]) for name in "ab"}
+    pool = pool_of(**trackers)
+    pool.init(IMAGE, BOX)
+    pool.update(IMAGE)
+    a, b = pool.channels
+    a.frames_off = 9
+    pool.restart([a], IMAGE, BOX)
+    assert (a.restarts, b.restarts, a.frames_off) == (1, 0, 0)
+    assert a.estimate is not None
+    assert (len(trackers["a"].started_on), len(trackers["b"].started_on)) == (2, 1)
+
+
+def test_a_new_start_resets_the_records(pool_of: Callable[..., ChannelPool]) -> None:
+    pool = pool_of(bad=Scripted([RuntimeError("broken")]))
+    pool.init(IMAGE, BOX)
+    pool.update(IMAGE)
+    pool.restart(pool.channels, IMAGE, BOX)
+    pool.init(IMAGE, BOX)
+    one = pool.channels[0]
+    assert (one.failures, one.restarts, one.error, one.estimate) == (0, 0, None, None)
+
+
+def test_the_slowest_channel_starts_first(pool_of: Callable[..., ChannelPool]) -> None:
+    """It decides when all are done; with fewer threads than channels it must not wait for the others."""
+    order: list[str] = []
+
+    def run(name: str, seconds: float) -> Callable[[], None]:
+        def work() -> None:
+            order.append(name)
+            time.sleep(seconds)
+
+        return work
+
+    pool = pool_of(
+        workers=1,
+        **{name: Scripted([GOOD], on_update=run(name, seconds)) for name, seconds in (("quick", 0.0), ("slow", 0.06), ("middle", 0.02))},
+    )
+    pool.init(IMAGE, BOX)
+    pool.update(IMAGE)
+    order.clear()
+    pool.update(IMAGE)
+    assert order[0] == "slow"
+    assert channel(pool, "slow").seconds >= 0.06
+
+
+def test_closing_ends_the_threads_and_may_be_repeated() -> None:
+    before = set(threading.enumerate())
+    pool = ChannelPool({"a": Scripted([GOOD]), "b": Scripted([GOOD])}, workers=2)
+    pool.init(IMAGE, BOX)
+    assert set(threading.enumerate()) - before
+    pool.close()
+    pool.close()
+    assert not set(threading.enumerate()) - before
+
+
+def test_a_hundred_frames_take_no_more_threads_than_workers() -> None:
+    before = threading.active_count()
+    pool = ChannelPool({name: Scripted([GOOD]) for name in "abcd"}, workers=2)
+    pool.init(IMAGE, BOX)
+    for _ in range(100):
+        pool.update(IMAGE)
+    assert threading.active_count() <= before + 2
+    pool.close()

@@ -64,11 +64,12 @@ def main(argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
         except SFTrackError as error:
             return _report(error, str(error), error.exit_code, debug=args.debug)
         except ModuleNotFoundError as error:  # run_tracker.py from a clone in which nothing was installed
+            if (error.name or "").startswith("sftrack."):
+                return _report(error, _unexpected(error), EXIT_OURS, debug=args.debug)
             text = f"the package '{error.name}' is not installed; in the checkout run: pip install -c constraints.txt -e ."
             return _report(error, text, EXIT_USER, debug=args.debug)
         except Exception as error:
-            text = f"unexpected {type(error).__name__}: {error} (a failure of sftrack; --debug shows where)"
-            return _report(error, text, EXIT_OURS, debug=args.debug)
+            return _report(error, _unexpected(error), EXIT_OURS, debug=args.debug)
 
 
 def say(text: str, *, stdout: bool = False) -> None:
@@ -84,6 +85,10 @@ def _report(error: Exception, text: str, code: int, *, debug: bool) -> int:
         say("".join(traceback.format_exception(error)).rstrip())
     say("error: " + " ".join(text.split()))
     return code
+
+
+def _unexpected(error: Exception) -> str:
+    return f"unexpected {type(error).__name__}: {error} (a failure of sftrack; --debug shows where)"
 
 
 def build_parser(track_prog: str | None = None) -> argparse.ArgumentParser:
@@ -216,7 +221,7 @@ def _track(args: argparse.Namespace) -> int:
             if no_viewer is not None and not args.headless:
                 say(f"no viewer: {no_viewer}")
             say(f"{source.name}: {reason}; device {tracker.device}; results go to {out_dir}/")
-            summary = _run(source, tracker, sinks, box, headless=no_viewer is not None, with_mask=args.save_masks)
+            summary = _run(source, tracker, sinks, box, headless=no_viewer is not None, with_mask=args.save_masks or not args.no_video)
     say(summary.line(source.name, out_dir, sinks.codec_name), stdout=True)
     if summary.failure is not None:
         raise summary.failure

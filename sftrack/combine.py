@@ -30,8 +30,11 @@ FEATURE_NAMES = (
     "share of the mask outside the box",
     "overlap of the mask with the previous mask",
     "mean overlap of the mask with the other masks",
-    "likeness to the first frame",
-    "likeness to the recent frames",
+    "likeness of the features to the first frame",
+    "likeness of the features to the recent frames",
+    "correlation with the first template",
+    "correlation with the recent template",
+    "likeness of the colours to the first frame",
     "recent overlap with the fused box",
     "previous fused score",
 )
@@ -46,6 +49,7 @@ class Evidence:
         scores: the channels' own confidences, `(K,)`.
         masks: their segmentations, `(K, h, w)`.
         descriptors: signatures of what they segmented, `(K, D)`.
+        looks: how much each box looks like the target, `(K, 3)`, see `appearance`.
         record: running mean of their overlap with the fused box, `(K,)`.
         previous_box_xywh: the fused box of the previous frame.
         previous_mask: the refined segmentation of the previous frame, `(h, w)`.
@@ -58,6 +62,7 @@ class Evidence:
     scores: NDArray[np.float64]
     masks: NDArray[np.float32]
     descriptors: NDArray[np.float32]
+    looks: NDArray[np.float64]
     record: NDArray[np.float64]
     previous_box_xywh: BoxXYWH
     previous_mask: SoftMask
@@ -95,6 +100,7 @@ class Evidence:
             mask_overlap.sum(1) / others,
             self.descriptors @ self.first_descriptor,
             self.descriptors @ self.recent_descriptor,
+            *self.looks.T,
             self.record,
             np.full(count, self.previous_score),
         ]
@@ -170,3 +176,15 @@ class Combiner:
 def fuse(masks: NDArray[np.float32], weights: NDArray[np.float64]) -> SoftMask:
     """The weighted mean of segmentations `(K, h, w)`: Eq. 9 on probabilities, with weights that sum to 1, so it stays in [0, 1]."""
     return np.tensordot(weights, masks, axes=1).astype(np.float32)
+
+
+def leader(boxes_xywh: NDArray[np.float64], trust: NDArray[np.float64]) -> int:
+    """The box that most of the trust, `(K,)`, agrees with: when channels part, one of the places is right, not the middle."""
+    return int((iou(boxes_xywh[:, None], boxes_xywh[None]) @ trust).argmax())
+
+
+def agree(boxes_xywh: NDArray[np.float64], overlaps: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights `(K,)` of which nearly nothing is left to channels that lie elsewhere than the leader; they sum to 1."""
+    near = iou(boxes_xywh, boxes_xywh[leader(boxes_xywh, overlaps)])
+    kept = weights * np.maximum(near, 0.02)
+    return np.asarray(kept / kept.sum(), dtype=np.float64)

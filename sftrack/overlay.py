@@ -9,24 +9,27 @@ from sftrack.contracts import BoxXYWH, ChannelResult, ImageRGB, SoftMask, State,
 
 RGB = tuple[int, int, int]
 
-STATE_RGB: dict[State, RGB] = {"tracking": (64, 226, 104), "uncertain": (255, 190, 44), "lost": (255, 78, 66)}
+STATE_RGB: dict[State, RGB] = {"tracking": (61, 220, 132), "uncertain": (255, 193, 7), "lost": (255, 90, 80)}
 CHANNEL_RGB: tuple[RGB, ...] = (
-    (86, 180, 233),
-    (240, 228, 66),
-    (213, 130, 196),
-    (255, 146, 60),
-    (150, 222, 209),
-    (176, 156, 255),
-    (222, 222, 222),
-    (196, 160, 110),
+    (79, 195, 247),
+    (244, 143, 177),
+    (179, 136, 255),
+    (232, 232, 232),
+    (215, 167, 127),
+    (128, 203, 196),
+    (255, 128, 255),
+    (140, 158, 255),
 )
-"""One per channel in the preset's order, from the start again where there are more."""
+"""One per channel in the preset's order, from the start again where there are more. None is green, amber or red: those tell the state."""
+MASK_RGB: RGB = (61, 160, 255)
+"""Not the state's colour, because a green tint is not seen on grass."""
 
 WHITE: RGB = (255, 255, 255)
 GREY: RGB = (150, 150, 150)
 BLACK: RGB = (0, 0, 0)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-MASK_OPACITY = 0.3
+MASK_THRESHOLD = 0.5
+MASK_OPACITY = 0.4
 PANEL_DIMMING = 0.4
 REFERENCE_HEIGHT_PX = 480
 """The height at which lines are 2 and letters 11 pixels high; everything grows with the frame."""
@@ -51,7 +54,7 @@ def draw_result(
         frame_index: shown in the status line where given.
         frames_per_second: the speed of tracking, shown in the status line where given.
         show_box: draw the fused box, in the colour of the state, dashed while the target is lost.
-        show_mask: tint the segmentation where the result has one.
+        show_mask: tint the segmentation where the result has one, with its outline.
         show_channels: draw each channel's box and the legend of their names.
         show_status: draw the line with frame, state, score and speed.
     """
@@ -59,11 +62,13 @@ def draw_result(
     scale = max(0.6, min(canvas.shape[:2]) / REFERENCE_HEIGHT_PX)
     colour = STATE_RGB[result.state]
     if show_mask and result.mask is not None:
-        _draw_mask(canvas, result.mask, colour, scale)
+        _draw_mask(canvas, result.mask, scale)
     if show_channels:
+        thin = max(1, round(scale * 0.8))
         for number, channel in enumerate(result.channels):
             if channel.box_xywh is not None:
-                _draw_box(canvas, channel.box_xywh, _channel_rgb(number), max(1, round(scale * 0.8)))
+                _draw_box(canvas, channel.box_xywh, BLACK, thin + 2)
+                _draw_box(canvas, channel.box_xywh, _channel_rgb(number), thin)
     if show_box:
         _draw_box(canvas, result.box_xywh, BLACK, round(2 * scale) + 2)
         _draw_box(canvas, result.box_xywh, colour, max(2, round(2 * scale)), dash_px=round(9 * scale) if result.state == "lost" else 0)
@@ -74,17 +79,17 @@ def draw_result(
     return canvas
 
 
-def _draw_mask(canvas: ImageRGB, mask: SoftMask, colour: RGB, scale: float) -> None:
-    inside = (mask >= 0.5).view(np.uint8)
+def _draw_mask(canvas: ImageRGB, mask: SoftMask, scale: float) -> None:
+    inside = (mask >= MASK_THRESHOLD).view(np.uint8)
     left, top, width, height = cv2.boundingRect(inside)
     if not width:
         return
     part = canvas[top : top + height, left : left + width]
     inside = inside[top : top + height, left : left + width]
-    tinted = cv2.addWeighted(part, 1 - MASK_OPACITY, np.full_like(part, colour), MASK_OPACITY, 0.0)
+    tinted = cv2.addWeighted(part, 1 - MASK_OPACITY, np.full_like(part, MASK_RGB), MASK_OPACITY, 0.0)
     cv2.copyTo(tinted, inside, part)
     contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    cv2.drawContours(part, contours, -1, colour, max(1, round(scale)), cv2.LINE_AA)
+    cv2.drawContours(part, contours, -1, MASK_RGB, max(1, round(scale)), cv2.LINE_AA)
 
 
 def _draw_box(canvas: ImageRGB, box_xywh: BoxXYWH, colour: RGB, thickness: int, *, dash_px: int = 0) -> None:
@@ -135,7 +140,7 @@ def _draw_legend(canvas: ImageRGB, channels: Sequence[ChannelResult], scale: flo
     for number, channel in enumerate(channels):
         baseline = top + round(pad / 2 + (number + 0.77) * line)
         middle = baseline - round(4 * scale)
-        has_failed = channel.box_xywh is None
+        has_failed = channel.error is not None
         colour = GREY if has_failed else _channel_rgb(number)
         text_x = pad + swatch + pad
         cv2.line(canvas, (pad, middle), (pad + swatch, middle), colour, max(1, round(2 * scale)))

@@ -11,15 +11,15 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from sftrack.appearance import Appearance
 from sftrack.boxes import box_around, center_xy, checked_box, checked_image, iou, keep_in_frame
 from sftrack.channels import Channel, ChannelPool
-from sftrack.combine import Combiner, Evidence, fuse
+from sftrack.combine import Combiner, Evidence, agree, fuse, leader
 from sftrack.config import PipelineConfig, resolve_device
 from sftrack.contracts import BoxXYWH, ChannelResult, ImageRGB, SoftMask, State, Tracker, TrackResult
 from sftrack.errors import NotInitialisedError
 from sftrack.feat2seg import Segmenter
 from sftrack.presets import channels_of, create_channels, resolve_preset
-from sftrack.search import TargetSearch
 from sftrack.seg2box import BoxEvidence, BoxReader, vote_map
 from sftrack.spectral import OnlineSFSeg
 from sftrack.window import Window, rasterise
@@ -44,6 +44,8 @@ class Target:
     first_descriptor: NDArray[np.float32]
     recent_descriptor: NDArray[np.float32]
     record: dict[str, float]
+    appearance: Appearance
+    look: float = 1.0
     low_frames: int = 0
 
 
@@ -87,7 +89,6 @@ class SFTracker:
         )
         self._frame_size_wh = (0, 0)
         self._target: Target | None = None
-        self._search: TargetSearch | None = None
         self._timings_s: dict[str, float] = {}
 
     @classmethod
@@ -125,7 +126,6 @@ class SFTracker:
             with self._timed("channels"):
                 self._pool.init(image_rgb, box)
             self._target = self._first_look(image_rgb, box)
-            self._search = TargetSearch(image_rgb, box)
         return self._result(with_mask, [], np.zeros(0))
 
     def update(self, image_rgb: ImageRGB, *, with_mask: bool = False) -> TrackResult:
@@ -135,7 +135,7 @@ class SFTracker:
             NotInitialisedError: `init` was not called.
             FrameError: an image of another size or type than the first one.
         """
-        if self._target is None or self._search is None:
+        if self._target is None:
             raise NotInitialisedError("call init(image_rgb, box_xywh) before update(image_rgb)")
         checked_image(image_rgb, self._frame_size_wh)
         self._timings_s = {}
@@ -150,7 +150,7 @@ class SFTracker:
             else:
                 self._target.score = 0.0
             self._judge(self._target)
-            self._mend(image_rgb, live, self._target, self._search)
+            self._mend(image_rgb, self._target)
         return self._result(with_mask, live, weights)
 
     def close(self) -> None:
@@ -172,29 +172,36 @@ class SFTracker:
         """Segment the target in the box that the user gave: what all later frames are compared with."""
         window = self._window_on(box)
         self._spectral.clear()
+        crop, box_in_window = window.extract(image_rgb), window.to_window(box)
         with self._timed("feat2seg"):
-            seen = self._segmenter.segment(window.extract(image_rgb), window.to_window(box[None]), window.frame_box(self._frame_size_wh))
+            seen = self._segmenter.segment(crop, box_in_window[None], window.frame_box(self._frame_size_wh))
         with self._timed("spectral"):
             mask = self._spectral.push(seen.masks[0], window)
-        first_box = rasterise(window.to_window(box[None]), window.size_wh)[0]
+        first_box = rasterise(box_in_window[None], window.size_wh)[0]
         descriptor = seen.descriptors[0]
         record = {name: 0.7 for name in self.channel_names}
-        return Target(box, 1.0, "tracking", window, mask, mask, first_box, descriptor, descriptor.copy(), record)
+        appearance = Appearance(crop, box_in_window, mask)
+        return Target(box, 1.0, "tracking", window, mask, mask, first_box, descriptor, descriptor.copy(), record, appearance)
 
     def _fuse(self, image_rgb: ImageRGB, live: list[Channel], target: Target) -> NDArray[np.float64]:
         """From the channels' boxes to the fused box; returns the channels' weights."""
         boxes = np.array([channel.estimate.box_xywh for channel in live if channel.estimate])
         scores = np.array([channel.estimate.score for channel in live if channel.estimate])
-        window = self._window_on(box_around(np.median(center_xy(boxes), axis=0), target.box_xywh[2:]))
-        boxes_in_window = window.to_window(boxes)
+        record = np.array([target.record[channel.name] for channel in live])
+        trusted = leader(boxes, record * (0.1 + scores))
+        window = self._window_on(box_around(center_xy(boxes[trusted]), target.box_xywh[2:]))
+        crop, boxes_in_window = window.extract(image_rgb), window.to_window(boxes)
         with self._timed("feat2seg"):
-            seen = self._segmenter.segment(window.extract(image_rgb), boxes_in_window, window.frame_box(self._frame_size_wh))
+            seen = self._segmenter.segment(crop, boxes_in_window, window.frame_box(self._frame_size_wh))
+        with self._timed("combine"):
+            looks = target.appearance.looks(crop, boxes_in_window, seen.masks)
         evidence = Evidence(
             boxes_in_window,
             scores,
             seen.masks,
             seen.descriptors,
-            np.array([target.record[channel.name] for channel in live]),
+            looks,
+            record,
             window.to_window(target.box_xywh),
             window.move(target.mask[None], target.window)[0],
             target.score,
@@ -203,28 +210,40 @@ class SFTracker:
         )
         with self._timed("combine"):
             features = evidence.features()
-            _, weights = self._combiner.weigh(features)
+            overlaps, weights = self._combiner.weigh(features)
+            weights = agree(boxes, overlaps, weights)
         with self._timed("spectral"):
             refined = self._spectral.push(fuse(seen.masks, weights), window)
         with self._timed("seg2box"):
             votes = vote_map(boxes_in_window, weights, window.size_wh)
-            previous = rasterise(evidence.previous_box_xywh[None], window.size_wh)[0]
-            box_evidence = BoxEvidence(refined, votes, previous, target.first_mask, target.first_box_image)
-            box, score = self._box_reader.read(box_evidence)
+            box_evidence = BoxEvidence(refined, votes, target.first_mask, target.first_box_image)
+            box, expected = self._box_reader.read(box_evidence)
         self.last_step = Step(evidence, features, weights, box_evidence, window)
         target.box_xywh = keep_in_frame(window.to_frame(box), self._frame_size_wh)
-        target.window, target.mask, target.score = window, refined, score
-        self._remember(live, seen.descriptors, weights, target)
+        # One network judges the shape of the mask, the other what is under it: both must be content.
+        target.window, target.mask, target.score = window, refined, float(np.sqrt(expected * (weights @ overlaps)))
+        target.look = float(target.appearance.looks(crop, box[None], refined[None])[0, :2].max())
+        self._remember(live, seen.descriptors, looks, weights, target)
+        if target.score > self.config.uncertain_below:
+            target.appearance.remember(crop, box)
         return weights
 
-    def _remember(self, live: list[Channel], descriptors: NDArray[np.float32], weights: NDArray[np.float64], target: Target) -> None:
+    def _remember(
+        self,
+        live: list[Channel],
+        descriptors: NDArray[np.float32],
+        looks: NDArray[np.float64],
+        weights: NDArray[np.float64],
+        target: Target,
+    ) -> None:
         """Who was near the fused box, and what the target looks like now."""
-        for channel in live:
+        for channel, look in zip(live, looks[:, :2].max(axis=1), strict=True):
             if channel.estimate:
                 overlap = float(iou(channel.estimate.box_xywh, target.box_xywh))
                 target.record[channel.name] += RECORD_RATE * (overlap - target.record[channel.name])
-                off = overlap < self.config.restart_overlap
-                channel.frames_off = channel.frames_off + 1 if off and target.score > self.config.uncertain_below else 0
+                # A channel that sees something more like the target than the fused box may be the one that is right.
+                off = overlap < self.config.restart_overlap and look < target.look and target.score > self.config.uncertain_below
+                channel.frames_off = channel.frames_off + 1 if off else 0
         if target.score > self.config.uncertain_below:
             seen = weights @ descriptors
             mixed = target.recent_descriptor + DESCRIPTOR_RATE * (seen - target.recent_descriptor)
@@ -240,16 +259,15 @@ class SFTracker:
         elif target.state != "lost":
             target.state = "uncertain"
 
-    def _mend(self, image_rgb: ImageRGB, live: list[Channel], target: Target, search: TargetSearch) -> None:
+    def _mend(self, image_rgb: ImageRGB, target: Target) -> None:
         """Channels that stay off a sure target go back to it; a lost target is searched for."""
         if target.state == "tracking":
-            search.remember(image_rgb, target.box_xywh)
             wrong = [channel for channel in self._pool.channels if channel.frames_off >= self.config.restart_after or not channel.started]
             if wrong:
                 self._pool.restart(wrong, image_rgb, target.box_xywh)
         elif target.state == "lost":
             with self._timed("search"):
-                found = search.next(image_rgb, target.box_xywh)
+                found = target.appearance.search(image_rgb, target.box_xywh)
             if found is not None and found.likeness >= FOUND_LIKENESS:
                 target.box_xywh = keep_in_frame(found.box_xywh, self._frame_size_wh)
                 target.low_frames, target.state, target.score = 0, "uncertain", self.config.lost_below

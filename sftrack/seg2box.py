@@ -21,22 +21,21 @@ from sftrack.window import rasterise
 SIZE_PX = 64
 """Resolution at which the maps enter the network; edges come out in fractions of the window."""
 
-MAP_NAMES = ("refined segmentation", "weighted boxes of the channels", "previous box", "first segmentation", "first box")
+MAP_NAMES = ("refined segmentation", "weighted boxes of the channels", "first segmentation", "first box")
 
 
 @dataclass(frozen=True)
 class BoxEvidence:
-    """The maps that NN_seg2box sees, each `(h, w) float32` in [0, 1]; the first three in the current window, the others in the first."""
+    """The maps that NN_seg2box sees, each `(h, w) float32` in [0, 1]; the first two in the current window, the others in the first."""
 
     refined: SoftMask
     votes: SoftMask
-    previous: SoftMask
     first_refined: SoftMask
     first_box: SoftMask
 
     def maps(self) -> NDArray[np.float32]:
-        """`(5, SIZE_PX, SIZE_PX) float32`, in the order of `MAP_NAMES`."""
-        stacked = torch.from_numpy(np.stack([self.refined, self.votes, self.previous, self.first_refined, self.first_box]))
+        """`(4, SIZE_PX, SIZE_PX) float32`, in the order of `MAP_NAMES`."""
+        stacked = torch.from_numpy(np.stack([self.refined, self.votes, self.first_refined, self.first_box]))
         pooled = functional.adaptive_avg_pool2d(stacked, (SIZE_PX, SIZE_PX))
         return np.asarray(pooled.numpy(), dtype=np.float32)
 
@@ -75,7 +74,7 @@ class _EdgePair(nn.Module):
 class Seg2Box(nn.Module):
     """The network: a small encoder-decoder, an edge head per axis, a score head."""
 
-    def __init__(self, width: int = 24) -> None:
+    def __init__(self, width: int = 16) -> None:
         super().__init__()
         self.at_half = nn.Sequential(_block(len(MAP_NAMES), width, 2), _block(width, width))
         self.at_quarter = nn.Sequential(_block(width, 2 * width, 2), _block(2 * width, 2 * width))
@@ -87,7 +86,7 @@ class Seg2Box(nn.Module):
         self.score = nn.Sequential(nn.Linear(4 * width, 32), nn.ReLU(inplace=True), nn.Linear(32, 1))
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps `(B, 5, 64, 64)` to edges `(B, 4)` as x1, y1, x2, y2 in window shares, and logits of the overlap `(B,)`."""
+        """Maps `(B, 4, 64, 64)` to edges `(B, 4)` as x1, y1, x2, y2 in window shares, and logits of the overlap `(B,)`."""
         half = self.at_half(maps)
         quarter = self.at_quarter(half)
         eighth = self.at_eighth(quarter)

@@ -8,10 +8,9 @@ import numpy as np
 
 from sftrack.contracts import Frame, TrackResult
 from sftrack.errors import SinkError
+from sftrack.overlay import MASK_THRESHOLD
 from sftrack.sinks.base import BaseSink
 from sftrack.sinks.files import sink_error
-
-MASK_THRESHOLD = 0.5
 
 
 class MasksSink(BaseSink):

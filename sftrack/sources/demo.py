@@ -3,9 +3,11 @@
 Every frame is computed when it is asked for, from pictures that ship inside scikit-image: nothing is downloaded and nothing is random.
 """
 
+import importlib.util
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -150,10 +152,13 @@ def _camera(index: int) -> Affine:
 
 
 def _picture(name: str) -> NDArray[np.uint8]:
-    """One of the pictures inside the scikit-image package, as it is stored."""
-    import skimage.data  # slow to import, and only the demo needs it
-
-    return np.asarray(getattr(skimage.data, name)(), dtype=np.uint8)
+    """One of the pictures inside the scikit-image package, as it is stored: RGB, or grey where it has no colour."""
+    spec = importlib.util.find_spec("skimage")  # its file is enough: importing the package takes longer than all else in the demo
+    path = Path((spec.submodule_search_locations or [""])[0] if spec else "", "data", f"{name}.png")
+    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if stored is None:
+        raise SourceError(f"expected the demo's picture at '{path}'; install scikit-image again")
+    return np.asarray(stored if stored.ndim == 2 else cv2.cvtColor(stored, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _similarity(scale: float, angle_deg: float, from_xy: tuple[float, float], to_xy: tuple[float, float]) -> Affine:

@@ -1,51 +1,138 @@
-"""`python -m sftrack.training STAGE --data DIR`: trains the networks that the package ships. See weights/MODEL_CARD.md."""
+"""`python -m sftrack.training STAGE --data DIR`: trains the networks that the package ships. docs/training.md has the whole recipe."""
 
 import argparse
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
+import cv2
 import torch
+from torch import nn
 
-from sftrack.feat2seg import Feat2Seg
-from sftrack.training import feat2seg
+from sftrack.combine import CombineNet
+from sftrack.errors import WeightsError
+from sftrack.feat2seg import Feat2Seg, Segmenter
+from sftrack.presets import channels_of
+from sftrack.seg2box import Seg2Box
+from sftrack.training import feat2seg, heads, record
 from sftrack.training.loop import Batch, FitSettings, fit
+from sftrack.training.photos import PhotoSet
+from sftrack.weights.bundled import bundled_path, save_network
+
+CHANNELS_LAST = torch.channels_last
 
 
 def train_feat2seg(options: argparse.Namespace) -> None:
-    """Train NN_feat2seg and leave its averaged weights in the checkpoint."""
-    torch.manual_seed(options.seed)
-    recorded = np.load(options.recorded)["errors"] if options.recorded else None
+    """Train NN_feat2seg; its averaged weights are in the checkpoint."""
+    recorded = heads.load_rows(options.recordings, held_out=False)["errors"].astype("float64") if options.recordings else None
     curriculum = feat2seg.Curriculum(options.steps, recorded=recorded)
     training, validation = feat2seg.photo_sets(options.data)
-    network = Feat2Seg().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batches(first_step: int) -> Iterable[Batch]:
         return feat2seg.batches_from(training, curriculum, batch=options.batch, seed=options.seed, first_step=first_step)
 
+    network = Feat2Seg().to(memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
     settings = FitSettings(steps=options.steps, rate=options.rate)
-    fit(network, batches, feat2seg.loss_of, settings, options.work / "feat2seg.pt", lambda net: feat2seg.validate(net, validation))
+    fit(network, batches, feat2seg.loss_of, settings, checkpoint(options, "feat2seg"), lambda net: feat2seg.validate(net, validation))
 
 
-STAGES = {"feat2seg": train_feat2seg}
+def record_frames(options: argparse.Namespace) -> None:
+    """Run the channels of the light preset on training videos, real and made up, and write down what the other networks will see."""
+    network = Feat2Seg()
+    network.load_state_dict(averaged(options, "feat2seg"))
+    segmenter, channels = Segmenter(network), channels_of("light")
+    combiner, reader = students(options) if options.students else (None, None)
+    photos = PhotoSet(options.data, validation=False)
+    for prefix, clips, seed in (
+        ("real", record.real_clips(options.data / "train_videos"), options.seed),
+        ("made", record.made_clips(photos, options.clips, options.seed), options.seed + 1),
+    ):
+        for folder in options.recordings[:1]:
+            record.record_all(clips, channels, segmenter, folder, seed=seed, prefix=prefix, students=(combiner, reader))
+
+
+def students(options: argparse.Namespace) -> tuple[CombineNet, Seg2Box]:
+    """The networks of an earlier round."""
+    combiner, reader = CombineNet(), Seg2Box()
+    combiner.load_state_dict(averaged(options, "combine"))
+    reader.load_state_dict(averaged(options, "seg2box"))
+    return combiner, reader
+
+
+def train_combine(options: argparse.Namespace) -> None:
+    """Train the channel combination on recordings."""
+    rows, held_out = (heads.load_rows(options.recordings, held_out=part) for part in (False, True))
+    network = CombineNet()
+    heads.standardise(network, rows)
+
+    def batches(first_step: int) -> Iterator[Batch]:
+        return heads.combine_batches(rows, batch=256, seed=options.seed, steps=options.steps, first_step=first_step)
+
+    settings = FitSettings(options.steps, rate=options.rate, bfloat16=False, save_every=500)
+    fit(network, batches, heads.combine_loss, settings, checkpoint(options, "combine"), lambda net: heads.validate_combine(net, held_out))
+
+
+def train_seg2box(options: argparse.Namespace) -> None:
+    """Train NN_seg2box on recordings."""
+    rows, held_out = (heads.load_rows(options.recordings, held_out=part) for part in (False, True))
+
+    def batches(first_step: int) -> Iterator[Batch]:
+        return heads.seg2box_batches(rows, batch=options.batch, seed=options.seed, steps=options.steps, first_step=first_step)
+
+    network = Seg2Box().to(memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
+    settings = FitSettings(options.steps, rate=options.rate, bfloat16=False)
+    fit(network, batches, heads.seg2box_loss, settings, checkpoint(options, "seg2box"), lambda net: heads.validate_seg2box(net, held_out))
+
+
+def pack(options: argparse.Namespace) -> None:
+    """Write the averaged weights of all three networks into the package."""
+    networks: dict[str, nn.Module] = {"feat2seg": Feat2Seg(), "combine": CombineNet(), "seg2box": Seg2Box()}
+    for name, network in networks.items():
+        network.load_state_dict(averaged(options, name))
+        save_network(network, bundled_path(name), {"network": name, "card": "MODEL_CARD.md", "seed": str(options.seed)})
+
+
+def checkpoint(options: argparse.Namespace, name: str) -> Path:
+    """Where a network's training is kept."""
+    folder: Path = options.work
+    return folder / f"{name}.pt"
+
+
+def averaged(options: argparse.Namespace, name: str) -> dict[str, torch.Tensor]:
+    """The averaged weights in a checkpoint.
+
+    Raises:
+        WeightsError: that stage has not been run.
+    """
+    path = checkpoint(options, name)
+    if not path.is_file():
+        raise WeightsError(f"expected a checkpoint at '{path}', found none; run the stage '{name}' first")
+    weights: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["averaged"]
+    return weights
+
+
+STAGES = {"feat2seg": train_feat2seg, "record": record_frames, "combine": train_combine, "seg2box": train_seg2box, "pack": pack}
 
 
 def main() -> None:
     """Command line of the training."""
     parser = argparse.ArgumentParser(prog="python -m sftrack.training", description=__doc__)
-    parser.add_argument("stage", choices=sorted(STAGES))
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds train/, train_videos/ and photos/")
-    parser.add_argument("--work", type=Path, default=Path("runs/training"), help="checkpoints")
+    parser.add_argument("stage", choices=list(STAGES))
+    parser.add_argument("--data", type=Path, help="folder that holds train/, train_videos/ and photos/")
+    parser.add_argument("--work", type=Path, default=Path("runs/training"), help="checkpoints; a stopped stage goes on from them")
+    parser.add_argument("--recordings", type=Path, nargs="*", default=[], help="folders of recorded frames; 'record' writes to the first")
+    parser.add_argument("--clips", type=int, default=150, help="made-up videos to record")
+    parser.add_argument("--students", action="store_true", help="record with the trained combine and seg2box in half of the clips")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=4400)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch; 1 where other work shares the cores")
-    parser.add_argument("--recorded", type=Path, help="recorded errors of real channels (.npz)")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(options.threads)
+    cv2.setNumThreads(options.threads)
+    torch.manual_seed(options.seed)
     STAGES[options.stage](options)
 
 

@@ -71,7 +71,7 @@ def validate_combine(network: nn.Module, rows: Rows) -> str:
 
 
 def seg2box_batches(rows: Rows, *, batch: int, seed: int, steps: int, first_step: int) -> Iterator[Batch]:
-    """`maps` `(B, 5, 64, 64)` and `edges` `(B, 4)` of random frames, mirrored, moved and scaled at random."""
+    """`maps` `(B, 4, 64, 64)` and `edges` `(B, 4)` of random frames, mirrored, moved and scaled at random."""
     for step in range(first_step, steps):
         rng = np.random.default_rng((seed, step))
         chosen = rng.integers(0, len(rows["edges"]), batch)
@@ -88,15 +88,13 @@ def _disturb(
     scale, shift = np.exp(rng.normal(0.0, 0.1, 2)), rng.normal(0.0, 0.05, 2) * size
     center = size / 2.0
     matrix = np.array([[scale[0], 0.0, center - scale[0] * center + shift[0]], [0.0, scale[1], center - scale[1] * center + shift[1]]])
-    current = np.ascontiguousarray(maps[:3].transpose(1, 2, 0))
+    current = np.ascontiguousarray(maps[:2].transpose(1, 2, 0))
     moved = cv2.warpAffine(current, matrix, (size, size)).transpose(2, 0, 1)
-    result = np.concatenate([moved, maps[3:]])
+    result = np.concatenate([moved, maps[2:]])
     scales, shifts = np.tile(scale, 2), np.tile(matrix[:, 2] / size, 2)
     edges = (edges * scales + shifts).astype(np.float32)
     if rng.random() < 0.1:
         result[1] = 0
-    if rng.random() < 0.1:
-        result[2] = 0
     if rng.random() < 0.5:
         result = result[:, :, ::-1]
         edges = np.array([1.0 - edges[2], edges[1], 1.0 - edges[0], edges[3]], dtype=np.float32)

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftrack.boxes import center_xy, iou
-from sftrack.combine import Combiner
+from sftrack.combine import CombineNet, Combiner
 from sftrack.config import ChannelConfig, PipelineConfig
 from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.datasets.train_videos import read_train_video, train_video_names
 from sftrack.feat2seg import Segmenter
 from sftrack.pipeline import SFTracker, Step
 from sftrack.presets import create_channels
-from sftrack.seg2box import BoxEvidence, BoxReader
+from sftrack.seg2box import BoxEvidence, BoxReader, Seg2Box
 from sftrack.training.clips import BoxStyle, Clip, make_clip
 from sftrack.training.photos import BoxNoise, PhotoSet
 from sftrack.window import Window
@@ -161,24 +161,32 @@ def made_clips(photos: PhotoSet, count: int, seed: int) -> Iterator[Clip]:
 
 
 def record_all(
-    clips: Iterator[Clip], channels: Sequence[ChannelConfig], segmenter: Segmenter, out_dir: Path, *, seed: int, students: bool, prefix: str
+    clips: Iterator[Clip],
+    channels: Sequence[ChannelConfig],
+    segmenter: Segmenter,
+    out_dir: Path,
+    *,
+    seed: int,
+    prefix: str,
+    students: tuple[CombineNet, Seg2Box] | tuple[None, None] = (None, None),
 ) -> None:
     """Record every clip to a file of its own; those that exist are left alone, so a stopped run goes on.
 
     Args:
-        students: let the package's own networks take part in half of the clips.
+        students: networks of an earlier round, which take part in two of three clips; without them there are only teachers.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
+    config = PipelineConfig()
     for number, clip in enumerate(clips):
         path = out_dir / f"{prefix}_{number:05d}.npz"
         if path.is_file():
             continue
         rng = np.random.default_rng((seed, number, 1))
         skill = float(rng.uniform(0.0, 1.0))
-        taught = not students or rng.random() < 0.5
-        combiner = TeachingCombiner(skill, rng) if taught else None
-        reader = TeachingReader(skill, rng) if taught else None
-        trackers = create_channels(channels)
-        with TeachingTracker(trackers, PipelineConfig(), segmenter=segmenter, combiner=combiner, box_reader=reader) as tracker:
+        combiner: Combiner = TeachingCombiner(skill, rng)
+        reader: BoxReader = TeachingReader(skill, rng)
+        if students[0] is not None and students[1] is not None and rng.random() < 2 / 3:
+            combiner, reader = Combiner(students[0], config.sharpness), BoxReader(students[1])
+        with TeachingTracker(create_channels(channels), config, segmenter=segmenter, combiner=combiner, box_reader=reader) as tracker:
             record_clip(clip, tracker).save(path)
         log.info("%s: %d frames", path.name, len(clip.images_rgb))

@@ -41,14 +41,14 @@ def record_frames(options: argparse.Namespace) -> None:
     network = Feat2Seg()
     network.load_state_dict(averaged(options, "feat2seg"))
     segmenter, channels = Segmenter(network), channels_of("light")
-    combiner, reader = students(options) if options.students else (None, None)
+    taking_part = students(options) if options.students else None
     photos = PhotoSet(options.data, validation=False)
     for prefix, clips, seed in (
         ("real", record.real_clips(options.data / "train_videos"), options.seed),
         ("made", record.made_clips(photos, options.clips, options.seed), options.seed + 1),
     ):
         for folder in options.recordings[:1]:
-            record.record_all(clips, channels, segmenter, folder, seed=seed, prefix=prefix, students=(combiner, reader))
+            record.record_all(clips, channels, segmenter, folder, seed=seed, prefix=prefix, students=taking_part)
 
 
 def students(options: argparse.Namespace) -> tuple[CombineNet, Seg2Box]:

@@ -170,11 +170,11 @@ class BoxStyle:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "BoxStyle":
-        """Half of the styles are the tight box itself, some loose or skewed, some a part."""
+        """Two in five styles are the tight box itself, a third are loose or skewed, the rest a part."""
         kind = rng.random()
-        if kind < 0.5:
+        if kind < 0.4:
             return cls(0.0, 0.0, 0.0, 0.0)
-        if kind < 0.85:
+        if kind < 0.75:
             return cls(*rng.normal(0.0, 0.09, 4))
         return cls(
             float(rng.normal(0.08, 0.08)), float(rng.normal(0.0, 0.05)), float(rng.normal(-0.08, 0.08)), float(rng.uniform(-0.65, -0.3))

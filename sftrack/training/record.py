@@ -168,7 +168,7 @@ def record_all(
     *,
     seed: int,
     prefix: str,
-    students: tuple[CombineNet, Seg2Box] | tuple[None, None] = (None, None),
+    students: tuple[CombineNet, Seg2Box] | None = None,
 ) -> None:
     """Record every clip to a file of its own; those that exist are left alone, so a stopped run goes on.
 
@@ -185,7 +185,7 @@ def record_all(
         skill = float(rng.uniform(0.0, 1.0))
         combiner: Combiner = TeachingCombiner(skill, rng)
         reader: BoxReader = TeachingReader(skill, rng)
-        if students[0] is not None and students[1] is not None and rng.random() < 2 / 3:
+        if students is not None and rng.random() < 2 / 3:
             combiner, reader = Combiner(students[0], config.sharpness), BoxReader(students[1])
         with TeachingTracker(create_channels(channels), config, segmenter=segmenter, combiner=combiner, box_reader=reader) as tracker:
             record_clip(clip, tracker).save(path)

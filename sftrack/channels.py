@@ -16,7 +16,10 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Channel:
-    """One tracker and its record. `estimate` is None where it failed on the current frame; `error` then says why."""
+    """One tracker and its record. `estimate` is None where it failed on the current frame; `error` then says why.
+
+    `frames_off` counts frames in a row on which it failed or lay off the fused box (the pipeline knows which); a restart sets it to 0.
+    """
 
     name: str
     tracker: Tracker
@@ -41,6 +44,7 @@ class Channel:
             self.estimate, self.error = None, f"{type(failure).__name__}: {failure}".splitlines()[0]
         if self.error is not None:
             self.failures += 1
+            self.frames_off += 1
             if self.failures == 1:
                 log.warning("channel %s failed and is left out: %s", self.name, self.error)
         self.seconds = time.perf_counter() - start_s
@@ -87,28 +91,26 @@ class ChannelPool:
 
     def restart(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         """Initialise some channels again, from the fused box."""
+        before = [(channel.estimate, channel.error) for channel in channels]
         for channel in channels:
-            channel.restarts += 1
             channel.frames_off = 0
-        self._start(channels, image_rgb, box_xywh, keep_estimate=True)
+        self._start(channels, image_rgb, box_xywh)
+        for channel, (estimate, error) in zip(channels, before, strict=True):
+            channel.restarts += channel.error is None
+            # What it said about this frame, or why it could not, still holds.
+            channel.estimate, channel.error = estimate, channel.error or error
 
-    def _start(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH, *, keep_estimate: bool = False) -> None:
+    def _start(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         def step(tracker: Tracker) -> None:
             tracker.init(image_rgb, box_xywh)
 
-        self._run(channels, step, image_rgb, keep_estimate=keep_estimate)
+        self._run(channels, step, image_rgb)
 
-    def _run(
-        self, channels: list[Channel], step: Callable[[Tracker], Estimate | None], image_rgb: ImageRGB, *, keep_estimate: bool = False
-    ) -> None:
+    def _run(self, channels: list[Channel], step: Callable[[Tracker], Estimate | None], image_rgb: ImageRGB) -> None:
         frame_size_wh = (image_rgb.shape[1], image_rgb.shape[0])
-        before = {channel.name: channel.estimate for channel in channels}
         # The slowest first: it decides when all are done.
         order = sorted(channels, key=lambda channel: -channel.seconds)
         list(self._workers.map(lambda channel: channel.run(step, frame_size_wh), order))
-        if keep_estimate:
-            for channel in channels:
-                channel.estimate = before[channel.name]
 
     def close(self) -> None:
         """End the threads."""

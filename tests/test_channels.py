@@ -155,6 +155,7 @@ def test_a_channel_that_cannot_start_is_left_out_until_it_is_restarted(pool_of: 
     assert one.error == "RuntimeError: no start today"
     assert late.updates == 0
     pool.restart([one], IMAGE, BOX + 3)
+    assert one.error == "RuntimeError: no start today", "it took no part in this frame, and the reason still holds"
     pool.update(IMAGE)
     assert one.started
     assert one.estimate is not None
@@ -174,6 +175,24 @@ def test_a_restart_is_counted_and_keeps_this_frames_estimate(pool_of: Callable[.
     assert (a.restarts, b.restarts, a.frames_off) == (1, 0, 0)
     assert a.estimate is not None
     assert (len(trackers["a"].started_on), len(trackers["b"].started_on)) == (2, 1)
+
+
+def test_a_restart_that_fails_is_a_failure_and_no_restart(pool_of: Callable[..., ChannelPool]) -> None:
+    pool = pool_of(bad=Scripted([GOOD], failing_inits=3))
+    pool.init(IMAGE, BOX)
+    pool.restart(pool.channels, IMAGE, BOX)
+    one = pool.channels[0]
+    assert (one.failures, one.restarts, one.started) == (2, 0, False)
+    assert one.error is not None
+
+
+def test_failing_again_and_again_counts_as_being_off(pool_of: Callable[..., ChannelPool]) -> None:
+    """So that the pipeline starts it again, like one that lies elsewhere."""
+    pool = pool_of(bad=Scripted([RuntimeError("broken")]))
+    pool.init(IMAGE, BOX)
+    for _ in range(4):
+        pool.update(IMAGE)
+    assert pool.channels[0].frames_off == 4
 
 
 def test_a_new_start_resets_the_records(pool_of: Callable[..., ChannelPool]) -> None:

@@ -18,8 +18,8 @@ class Layers:
     """What is drawn over the picture."""
 
     boxes: bool = True
-    channels: bool = False
-    mask: bool = False
+    channels: bool = True
+    mask: bool = True
 
 
 class Canvas(QWidget):

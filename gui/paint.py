@@ -6,19 +6,14 @@ from PyQt5.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPen, qR
 from PyQt5.sip import voidptr
 
 from sftrack.contracts import ChannelResult, ImageRGB, SoftMask, State
+from sftrack.overlay import CHANNEL_RGB, MASK_RGB, STATE_RGB
 
 BACKGROUND = QColor(24, 26, 30)
 TEXT = QColor(240, 240, 240)
 PLATE = QColor(0, 0, 0, 185)
 DRAG = QColor(255, 255, 255)
-STATE_COLORS: dict[State, QColor] = {
-    "tracking": QColor(61, 220, 132),
-    "uncertain": QColor(255, 193, 7),
-    "lost": QColor(255, 90, 80),
-}
-CHANNEL_COLORS = tuple(QColor(name) for name in ("#4fc3f7", "#f48fb1", "#b388ff", "#e8e8e8", "#d7a77f", "#80cbc4", "#ff80ff", "#8c9eff"))
-"""None of them green, amber or red: those tell the state."""
-MASK_RGB = (61, 160, 255)
+STATE_COLORS: dict[State, QColor] = {state: QColor(*rgb) for state, rgb in STATE_RGB.items()}
+CHANNEL_COLORS = tuple(QColor(*rgb) for rgb in CHANNEL_RGB)
 MASK_ALPHA = 120
 _MASK_COLORS = [qRgba(*MASK_RGB, level * MASK_ALPHA // 255) for level in range(256)]
 
@@ -62,7 +57,7 @@ def channel_color(index: int) -> QColor:
 def draw_legend(painter: QPainter, channels: tuple[ChannelResult, ...], area: QRectF) -> None:
     """The channels' names in their colours, at the bottom left; a channel that failed on this frame is said to."""
     metrics = QFontMetricsF(painter.font())
-    names = [f"{channel.name} failed" if channel.box_xywh is None else channel.name for channel in channels]
+    names = [f"{channel.name} failed" if channel.error is not None else channel.name for channel in channels]
     width = max(metrics.horizontalAdvance(name) for name in names) + 20.0
     plate = QRectF(
         area.left() + 8.0, area.bottom() - 8.0 - metrics.height() * len(names) - 10.0, width, metrics.height() * len(names) + 10.0

@@ -52,7 +52,7 @@ def _position_text(source: FrameSource, snapshot: Snapshot) -> str:
 
 def failed_channels_text(result: TrackResult) -> list[str]:
     """The channels that failed on this frame, with how often they did so far; empty where none did."""
-    failed = [f"{channel.name} ({channel.failures}x)" for channel in result.channels if channel.box_xywh is None]
+    failed = [f"{channel.name} ({channel.failures}x)" for channel in result.channels if channel.error is not None]
     return [f"failed: {', '.join(failed)}"] if failed else []
 
 

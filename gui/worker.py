@@ -58,7 +58,7 @@ class PipelineWorker(QThread):
         self._sinks_lock = threading.Lock()
         self._sinks_closed = False
         self._always_mask = with_mask
-        self._show_mask = False
+        self._show_mask = True
         self._reader: FrameReader | None = None
         self._pace = Pace(None if source.is_live else source.frames_per_second)
         self._meter = RateMeter()

@@ -308,7 +308,7 @@ def results_folder(out: str | None, source_name: str, *, overwrite: bool = False
         SinkError: `out` holds the results of another run, and `overwrite` is False.
     """
     if out is None:
-        stem = re.sub(r"//[^/@]*@", "//", source_name) if "://" in source_name else Path(source_name).stem  # no password in a folder name
+        stem = source_name if "://" in source_name else Path(source_name).stem
         name = re.sub(r"[^\w.-]+", "_", stem).strip("._") or "run"
         number, folder = 1, Path("runs", name)
         while _results_in(folder):

@@ -64,10 +64,9 @@ def draw_result(
     if show_mask and result.mask is not None:
         _draw_mask(canvas, result.mask, scale)
     if show_channels:
-        thin = max(1, round(scale * 0.8))
+        thin = max(1, round(scale * 1.2))
         for number, channel in enumerate(result.channels):
             if channel.box_xywh is not None:
-                _draw_box(canvas, channel.box_xywh, BLACK, thin + 2)
                 _draw_box(canvas, channel.box_xywh, _channel_rgb(number), thin)
     if show_box:
         _draw_box(canvas, result.box_xywh, BLACK, round(2 * scale) + 2)

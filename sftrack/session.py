@@ -111,4 +111,4 @@ class Interrupt:
 
 def _bar(source: FrameSource, progress: bool | None) -> "tqdm[Any]":
     shown = sys.stderr.isatty() if progress is None else progress
-    return tqdm(total=source.frame_count, unit="frame", desc=source.name, disable=not shown, leave=False, dynamic_ncols=True)
+    return tqdm(total=source.frame_count, unit=" frames", desc=source.name, disable=not shown, leave=False, dynamic_ncols=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads that wait for each other on a busy machine are far slower than one
 
 ROOT = Path(__file__).resolve().parent.parent
 

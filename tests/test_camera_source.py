@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sftrack.errors import SourceError, SourceLostError
-from sftrack.sources import open_source
+from sftrack.sources import CameraSource, open_source
 from tests.cameras import FakeCapture, camera
 from tests.clips import SIZE_WH, picture
 
@@ -34,6 +34,13 @@ def fail() -> tuple[bool, Any]:
     raise RuntimeError("usb\nunplugged")
 
 
+SECRET_ADDRESS = "rtsp://me:s3c@ret@10.0.0.7:554/live?key=s3c"
+
+
+def fail_with_address() -> tuple[bool, Any]:
+    raise RuntimeError(f"cannot read {SECRET_ADDRESS}")
+
+
 @pytest.mark.parametrize("ending", [lambda: (False, None), fail, lambda: time.sleep(3) or (False, None)], ids=["false", "raises", "hangs"])
 def test_camera_that_comes_back_goes_on(ending: Callable[[], tuple[bool, Any]], caplog: pytest.LogCaptureFixture) -> None:
     told: list[str] = []
@@ -48,6 +55,25 @@ def test_camera_that_comes_back_goes_on(ending: Callable[[], tuple[bool, Any]], 
     assert "waiting 1 s" in told[0]
     assert "is back" in told[-1]
     assert "size changed to 128x96" in caplog.text
+
+
+@pytest.mark.parametrize("ending", [lambda: (False, None), fail_with_address], ids=["ends", "raises"])
+def test_no_password_is_shown(ending: Callable[[], tuple[bool, Any]], caplog: pytest.LogCaptureFixture) -> None:
+    told: list[str] = []
+    source = CameraSource(
+        SECRET_ADDRESS,
+        open_capture=lambda _address: FakeCapture(3, ending=ending),
+        on_waiting=told.append,
+        wait=lambda _seconds: source.close(),
+    )
+    with source:
+        list(source)
+    shown = [source.name, *told, caplog.text, *(thread.name for thread in threading.enumerate())]
+    assert source.name == "camera rtsp://10.0.0.7:554/live"
+    assert told
+    with pytest.raises(SourceError) as refused:
+        CameraSource(SECRET_ADDRESS, open_capture=lambda _address: FakeCapture(0, ending=ending))
+    assert not any("s3c" in text for text in [*shown, str(refused.value)])
 
 
 def test_camera_that_stays_away_ends_with_an_error_after_all_retries() -> None:

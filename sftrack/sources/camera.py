@@ -6,6 +6,7 @@ for it in short steps, so it always notices Ctrl+C, `close`, and a connection th
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -57,6 +58,11 @@ def open_cv2_capture(address: int | str) -> Capture:
         cv2.utils.logging.setLogLevel(level)
 
 
+def without_secrets(address: int | str) -> str:
+    """The address as it may be shown: without user name, password and query, which often hold a key."""
+    return re.sub(r"\?.*", "", re.sub(r"//[^/]*@", "//", str(address)))
+
+
 class CameraSource(BaseSource):
     """The newest frame of a camera each time one is asked for; what came in between is counted in `dropped_frames`.
 
@@ -100,14 +106,15 @@ class CameraSource(BaseSource):
         self._start_s = time.monotonic()
         self._earlier_grabbed = self._earlier_dropped = 0
         self._connection = _Connection(self._address, open_capture)
+        shown = without_secrets(address)
         try:
             first = self._next_picture(open_timeout_s)
         except _LostError as error:
             self._connection.close()
-            raise SourceError(f"expected a camera at '{address}', {error}; check that it is connected and not in use") from error
+            raise SourceError(f"expected a camera at '{shown}', {error}; check that it is connected and not in use") from error
         if first is None:
-            raise SourceError(f"camera '{address}' was closed while it was being opened; open it again")
-        super().__init__(f"camera {address}", first.size_wh, frames_per_second=self._connection.frames_per_second, is_live=True)
+            raise SourceError(f"camera '{shown}' was closed while it was being opened; open it again")
+        super().__init__(f"camera {shown}", first.size_wh, frames_per_second=self._connection.frames_per_second, is_live=True)
         self._first: _Picture | None = first
 
     @property
@@ -211,7 +218,7 @@ class _Connection:
         self._stop = threading.Event()
         self.grabbed = self.dropped = 0
         self.frames_per_second: float | None = None
-        self._thread = threading.Thread(target=self._run, name=f"camera {address}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"camera {without_secrets(address)}", daemon=True)
         self._thread.start()
 
     def poll(self) -> _Picture | None:
@@ -237,7 +244,7 @@ class _Connection:
         self._stop.set()
         self._thread.join(JOIN_S)
         if self._thread.is_alive():
-            logger.warning("camera %s hangs and is left behind", self._address)
+            logger.warning("camera %s hangs and is left behind", without_secrets(self._address))
 
     def _run(self) -> None:
         capture: Capture | None = None
@@ -246,7 +253,8 @@ class _Connection:
             capture = self._open_capture(self._address)
             reason = self._read_all(capture) if capture.isOpened() else "it cannot be opened"
         except Exception as error:
-            reason = f"reading failed: {' '.join(str(error).split()) or type(error).__name__}"
+            words = " ".join(str(error).split()).replace(str(self._address), without_secrets(self._address))
+            reason = f"reading failed: {words or type(error).__name__}"
         finally:
             with self._changed:
                 self._lost = reason

@@ -40,7 +40,7 @@ class FrameFolderSource(BaseSource):
             )
         self._start_frame, self._max_frames = start_frame, max_frames
         super().__init__(
-            name=Path(pattern_or_dir).name or str(pattern_or_dir),
+            name=_short_name(pattern_or_dir),
             frame_size_wh=_first_size_wh(self._paths[start_frame:], pattern_or_dir),
             frame_count=limited_count(len(self._paths), start_frame, max_frames),
         )
@@ -85,6 +85,12 @@ def _find_images(pattern_or_dir: str | Path) -> list[Path]:
         kinds = " ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
         raise SourceError(f"expected images ({kinds}) in '{pattern_or_dir}', found none; check the path, or use --video for a video file")
     return images
+
+
+def _short_name(pattern_or_dir: str | Path) -> str:
+    """The folder's name, also where a pattern of files in it is given."""
+    path = Path(pattern_or_dir)
+    return (path if path.exists() else path.parent).resolve().name or "frames"
 
 
 def _natural_key(path: Path) -> list[tuple[int, int, str]]:

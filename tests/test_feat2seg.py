@@ -1,0 +1,172 @@
+"""NN_feat2seg: shapes, batching, folding, what it looks at, and that the bundled weights segment."""
+
+import numpy as np
+import pytest
+import torch
+
+from sftrack.feat2seg import ColourOdds, Feat2Seg, Segmentations, Segmenter, fold
+from sftrack.window import Window, rasterise
+from tests.targets import Scene
+
+WHOLE = np.array([0.0, 0.0, 64.0, 64.0])
+BOXES = np.array([[10.0, 12.0, 30.0, 24.0], [20.0, 20.0, 20.0, 30.0], [-20.0, 5.0, 40.0, 40.0], [70.0, 70.0, 10.0, 10.0]])
+
+
+@pytest.fixture(scope="module")
+def network() -> Feat2Seg:
+    """A small one with random weights and used batch norms, so that folding has something to do."""
+    torch.manual_seed(0)
+    made = Feat2Seg((8, 8, 16, 16))
+    with torch.no_grad():
+        made(torch.rand(4, 3, 64, 64), torch.rand(4, 1, 64, 64), torch.ones(4, 1, 64, 64))
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Segmenter:
+    return Segmenter.bundled()
+
+
+@pytest.fixture(scope="module")
+def crop() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+
+
+def test_one_logit_per_pixel(network: Feat2Seg) -> None:
+    with torch.inference_mode():
+        logits = network(torch.rand(3, 3, 48, 80), torch.rand(3, 1, 48, 80), torch.ones(3, 1, 48, 80))
+    assert logits.shape == (3, 1, 48, 80)
+    assert torch.isfinite(logits).all()
+
+
+def test_folding_batch_norms_keeps_the_result(network: Feat2Seg) -> None:
+    inputs = torch.rand(2, 3, 64, 64), torch.rand(2, 1, 64, 64), torch.ones(2, 1, 64, 64)
+    folded = Feat2Seg((8, 8, 16, 16))
+    folded.load_state_dict(network.state_dict())
+    fold(folded.eval())
+    assert not [part for part in folded.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(*inputs), network(*inputs), atol=1e-4, rtol=1e-4)
+
+
+def test_a_shared_encoder_gives_what_separate_images_give(network: Feat2Seg) -> None:
+    """`segment` encodes the crop once for all boxes; training gives every box an image of its own."""
+    image, boxes, visible = torch.rand(1, 3, 64, 64), torch.rand(3, 1, 64, 64), torch.ones(1, 1, 64, 64)
+    with torch.inference_mode():
+        shared = network.decode(image, *network.encode(image), boxes, visible)
+        separate = network(image.expand(3, -1, -1, -1), boxes, visible.expand(3, -1, -1, -1))
+    torch.testing.assert_close(shared, separate, atol=1e-4, rtol=1e-4)
+
+
+def test_several_boxes_in_one_batch_equal_single_calls(bundled: Segmenter, crop: np.ndarray) -> None:
+    together = bundled.segment(crop, BOXES, WHOLE)
+    assert together.masks.shape == (4, 64, 64)
+    assert together.masks.dtype == together.descriptors.dtype == np.float32
+    for index, box in enumerate(BOXES):
+        alone = bundled.segment(crop, box[None], WHOLE)
+        np.testing.assert_allclose(alone.masks[0], together.masks[index], atol=1e-4)
+        np.testing.assert_allclose(alone.descriptors[0], together.descriptors[index], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(10, 10, 20, 20), (500, 500, 20, 20), (-900, -900, 2000, 2000), (30, 30, 0, 0), (30.5, 30.5, 0.01, 40), (64, 64, 1, 1)],
+    ids=["inside", "far outside", "all around", "no area", "a line", "just outside"],
+)
+@pytest.mark.parametrize("frame", [WHOLE, np.array([200.0, 0.0, 50.0, 50.0])], ids=["in the frame", "beyond the frame"])
+def test_any_box_gives_finite_masks_and_unit_signatures(
+    bundled: Segmenter, crop: np.ndarray, box: tuple[float, ...], frame: np.ndarray
+) -> None:
+    seen = bundled.segment(crop, np.array([box], dtype=np.float64), frame)
+    assert np.isfinite(seen.masks).all()
+    assert 0.0 <= seen.masks.min() <= seen.masks.max() <= 1.0
+    assert np.isfinite(seen.descriptors).all()
+    assert np.linalg.norm(seen.descriptors[0]) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_the_crop_is_not_changed(bundled: Segmenter, crop: np.ndarray) -> None:
+    before = crop.copy()
+    bundled.segment(crop, BOXES, WHOLE)
+    np.testing.assert_array_equal(crop, before)
+
+
+def test_colours_of_the_box_stand_out_from_those_around_it() -> None:
+    images = torch.zeros(1, 3, 32, 32)
+    images[:, 2] = 0.8
+    images[:, :, 8:24, 8:24] = torch.tensor([0.8, 0.1, 0.1]).reshape(1, 3, 1, 1)
+    inside = torch.zeros(1, 1, 32, 32)
+    inside[:, :, 6:26, 6:26] = 1.0
+    odds = ColourOdds()(images, inside, 1.0 - inside)
+    assert odds.shape == (1, 1, 32, 32)
+    assert odds[0, 0, 8:24, 8:24].min() > 0.9
+    assert odds[0, 0, :6].max() < -0.3
+    assert odds.abs().max() <= 1.0
+
+
+def test_each_box_has_colour_odds_of_its_own() -> None:
+    images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    inside = torch.zeros(2, 1, 32, 32)
+    inside[0, :, 2:12, 2:12] = inside[1, :, 15:30, 10:30] = 1.0
+    odds = ColourOdds()(images, inside, 1.0 - inside)
+    for index in range(2):
+        torch.testing.assert_close(ColourOdds()(images, inside[index : index + 1], 1.0 - inside[index : index + 1])[0], odds[index])
+
+
+def test_the_colour_histogram_ignores_what_lies_beyond_the_frame(network: Feat2Seg) -> None:
+    """The grey border must not count as background: a grey object near it would vanish."""
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    visible = torch.ones(1, 1, 64, 64)
+    visible[..., 40:] = 0.0
+    boxes = torch.zeros(1, 1, 64, 64)
+    boxes[..., 10:30, 10:50] = 1.0
+    seen: list[torch.Tensor] = []
+    hook = network.colour.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    try:
+        with torch.inference_mode():
+            for level in (0.1, 0.9):
+                painted = torch.where(visible > 0, image, torch.full_like(image, level))
+                network.decode(painted, *network.encode(image), boxes, visible)
+    finally:
+        hook.remove()
+    torch.testing.assert_close(seen[0][..., :20], seen[1][..., :20])
+
+
+def _jaccard(found: np.ndarray, true: np.ndarray) -> float:
+    return float((found & true).sum() / (found | true).sum())
+
+
+@pytest.mark.parametrize("center_xy", [(120.0, 80.0), (24.0, 30.0)], ids=["in the middle", "at the border"])
+def test_the_bundled_weights_segment_an_object_much_better_than_its_box_does(bundled: Segmenter, center_xy: tuple[float, float]) -> None:
+    scene = Scene()
+    image, mask = scene.render(center_xy)
+    box = np.array(scene.box(center_xy), dtype=np.float64)
+    window = Window.around(box, 128)
+    seen = bundled.segment(window.extract(image), window.to_window(box[None]), window.frame_box(scene.size_wh))
+    found = window.paste(seen.masks[0], scene.size_wh) > 0.5
+    in_box = rasterise(box[None], scene.size_wh)[0] > 0.5
+    assert _jaccard(in_box, mask) < 0.82
+    assert _jaccard(found, mask) > 0.9
+
+
+def test_the_bundled_weights_mend_a_box_that_lies_off(bundled: Segmenter) -> None:
+    scene = Scene()
+    image, mask = scene.render((120.0, 80.0))
+    x, y, w, h = scene.box((120.0, 80.0))
+    off = np.array([x + 0.2 * w, y - 0.15 * h, 1.1 * w, 0.9 * h])
+    window = Window.around(off, 128)
+    seen = bundled.segment(window.extract(image), window.to_window(off[None]), window.frame_box(scene.size_wh))
+    assert (
+        _jaccard(window.paste(seen.masks[0], scene.size_wh) > 0.5, mask)
+        > _jaccard(rasterise(off[None], scene.size_wh)[0] > 0.5, mask) + 0.15
+    )
+
+
+def test_signatures_tell_the_object_from_the_ground(bundled: Segmenter) -> None:
+    def look(center_xy: tuple[float, float], at_xy: tuple[float, float]) -> Segmentations:
+        scene = Scene()
+        box = np.array(scene.box(at_xy), dtype=np.float64)
+        window = Window.around(box, 128)
+        return bundled.segment(window.extract(scene.render(center_xy)[0]), window.to_window(box[None]), window.frame_box(scene.size_wh))
+
+    first, again, ground = look((60, 60), (60, 60)), look((150, 90), (150, 90)), look((60, 60), (180, 110))
+    assert float(first.descriptors[0] @ again.descriptors[0]) > float(first.descriptors[0] @ ground.descriptors[0]) + 0.2

@@ -56,11 +56,14 @@ def clip_box(box_xywh: BoxXYWH, frame_size_wh: tuple[int, int]) -> BoxXYWH:
 
 
 def keep_in_frame(box_xywh: BoxXYWH, frame_size_wh: tuple[int, int], min_visible_px: float = MIN_SIDE_PX) -> BoxXYWH:
-    """The box moved, not cut, so that at least `min_visible_px` of it stay visible in each direction."""
+    """The box moved, not cut, so that at least `min_visible_px` of it stay visible in each direction.
+
+    Sizes beyond the frame's are reduced to it: the next crop is as large as the box, and an error must not feed itself.
+    """
     limits = np.array(frame_size_wh, dtype=np.float64)
-    size = np.maximum(box_xywh[2:], MIN_SIDE_PX)
-    top_left = np.clip(box_xywh[:2], min_visible_px - size, limits - min_visible_px)
-    return np.concatenate([top_left, size])
+    size = np.clip(box_xywh[2:], MIN_SIDE_PX, np.maximum(limits, MIN_SIDE_PX))
+    top_left = box_xywh[:2] + (box_xywh[2:] - size) / 2.0
+    return np.concatenate([np.clip(top_left, min_visible_px - size, limits - min_visible_px), size])
 
 
 def center_xy(box_xywh: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -119,8 +119,9 @@ class SFTracker:
             FrameError, BoxError: an image or box that cannot be tracked.
         """
         checked_image(image_rgb)
-        self._frame_size_wh = (image_rgb.shape[1], image_rgb.shape[0])
-        box = checked_box(box_xywh, self._frame_size_wh)
+        frame_size_wh = (image_rgb.shape[1], image_rgb.shape[0])
+        box = checked_box(box_xywh, frame_size_wh)
+        self._frame_size_wh = frame_size_wh
         self._timings_s = {}
         with self._timed("total"):
             with self._timed("channels"):

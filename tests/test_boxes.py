@@ -54,10 +54,15 @@ def test_a_clipped_box_lies_in_the_frame_and_in_the_box(box: np.ndarray) -> None
 
 
 @given(boxes)
-def test_a_box_kept_in_the_frame_stays_visible_and_keeps_its_size(box: np.ndarray) -> None:
+def test_a_box_kept_in_the_frame_stays_visible_and_keeps_its_size_up_to_the_frames(box: np.ndarray) -> None:
     kept = keep_in_frame(box, FRAME_WH)
-    np.testing.assert_array_equal(kept[2:], np.maximum(box[2:], MIN_SIDE_PX))
+    np.testing.assert_array_equal(kept[2:], np.clip(box[2:], MIN_SIDE_PX, FRAME_WH))
     assert (clip_box(kept, FRAME_WH)[2:] >= MIN_SIDE_PX - 1e-9).all()
+
+
+def test_a_box_that_is_well_in_the_frame_is_kept_as_it_is() -> None:
+    box = np.array([12.3, 4.5, 33.3, 21.7])
+    np.testing.assert_array_equal(keep_in_frame(box, FRAME_WH), box)
 
 
 @given(boxes)

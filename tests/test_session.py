@@ -192,4 +192,4 @@ def test_the_bar_is_shown_only_on_request_or_on_a_terminal(capfd: pytest.Capture
     run_session(FakeSource(3), FakeTracker(), FakeSink(), BOX)
     assert capfd.readouterr().err == ""
     run_session(FakeSource(3), FakeTracker(), FakeSink(), BOX, progress=True)
-    assert "frame/s" in capfd.readouterr().err
+    assert "frames/s" in capfd.readouterr().err

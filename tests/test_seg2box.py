@@ -1,0 +1,85 @@
+"""NN_seg2box: always a finite box, and one that follows what the segmentation shows."""
+
+import numpy as np
+import pytest
+import torch
+
+from sftrack.boxes import iou
+from sftrack.seg2box import MAP_NAMES, SIZE_PX, BoxEvidence, BoxReader, Seg2Box, vote_map
+from sftrack.window import rasterise
+
+SIDE = 128
+
+
+@pytest.fixture(scope="module")
+def reader() -> BoxReader:
+    return BoxReader.bundled()
+
+
+def drawn(box: np.ndarray, size_wh: tuple[int, int] = (SIDE, SIDE)) -> np.ndarray:
+    return rasterise(np.asarray(box, dtype=np.float64)[None], size_wh)[0]
+
+
+def clear_evidence(box: np.ndarray) -> BoxEvidence:
+    """Segmentation and votes show the same box; the first frame shows one of its size in the middle."""
+    centred = np.array([*(SIDE - box[2:]) / 2.0, *box[2:]])
+    return BoxEvidence(drawn(box), drawn(box), drawn(centred), drawn(centred))
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+@pytest.mark.parametrize("size_wh", [(128, 128), (480, 272), (16, 16)])
+def test_empty_and_full_maps_give_a_finite_box(level: float, size_wh: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    reader = BoxReader(Seg2Box())
+    flat = np.full((size_wh[1], size_wh[0]), level, np.float32)
+    box, score = reader.read(BoxEvidence(*[flat] * len(MAP_NAMES)))
+    assert box.shape == (4,)
+    assert box.dtype == np.float64
+    assert np.isfinite(box).all()
+    assert (box[2:] >= 1.0).all()
+    assert (np.abs(box) <= 2.0 * max(size_wh)).all()
+    assert 0.0 <= score <= 1.0
+
+
+@pytest.mark.parametrize("shift_xy", [(0, 0), (14, -9), (-20, 12), (22, 22)])
+def test_the_box_follows_a_shifted_segmentation(reader: BoxReader, shift_xy: tuple[int, int]) -> None:
+    true = np.array([42.0 + shift_xy[0], 46.0 + shift_xy[1], 46.0, 38.0])
+    box, score = reader.read(clear_evidence(true))
+    assert float(iou(box, true)) > 0.75
+    assert score > 0.6
+
+
+def test_an_empty_segmentation_scores_below_a_clear_one(reader: BoxReader) -> None:
+    true = np.array([42.0, 46.0, 46.0, 38.0])
+    clear, nothing = clear_evidence(true), np.zeros((SIDE, SIDE), np.float32)
+    _, sure = reader.read(clear)
+    scattered = np.mean([drawn(np.array([x, y, 30.0, 30.0])) for x, y in ((0, 0), (98, 0), (0, 98), (98, 98))], axis=0)
+    _, unsure = reader.read(BoxEvidence(nothing, scattered.astype(np.float32), clear.first_refined, clear.first_box))
+    assert unsure < sure - 0.2
+
+
+def test_maps_come_in_the_order_of_their_names() -> None:
+    levels = np.linspace(0.1, 0.5, len(MAP_NAMES), dtype=np.float32)
+    maps = BoxEvidence(*(np.full((48, 80), level, np.float32) for level in levels)).maps()
+    assert maps.shape == (len(MAP_NAMES), SIZE_PX, SIZE_PX)
+    np.testing.assert_allclose(maps.mean((1, 2)), levels, rtol=1e-5)
+
+
+def test_votes_are_the_weighted_boxes() -> None:
+    votes = vote_map(np.array([[0.0, 0.0, 4.0, 4.0], [2.0, 0.0, 4.0, 4.0]]), np.array([0.75, 0.25]), (8, 6))
+    assert votes.shape == (6, 8)
+    np.testing.assert_allclose(votes[0], [0.75, 0.75, 1.0, 1.0, 0.25, 0.25, 0.0, 0.0])
+    assert not votes[4:].any()
+
+
+def test_one_map_of_a_batch_does_not_depend_on_the_others() -> None:
+    torch.manual_seed(0)
+    network = Seg2Box(8).eval()
+    maps = torch.rand(3, len(MAP_NAMES), SIZE_PX, SIZE_PX)
+    with torch.inference_mode():
+        edges, logits = network(maps)
+        alone = [network(maps[index : index + 1]) for index in range(3)]
+    assert edges.shape == (3, 4)
+    assert logits.shape == (3,)
+    torch.testing.assert_close(torch.cat([one[0] for one in alone]), edges, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(torch.cat([one[1] for one in alone]), logits, atol=1e-5, rtol=1e-4)

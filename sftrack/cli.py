@@ -114,9 +114,9 @@ def build_parser(track_prog: str | None = None) -> argparse.ArgumentParser:
 
 def _add_input_flags(track: argparse.ArgumentParser) -> None:
     source = track.add_argument_group("what to track").add_mutually_exclusive_group(required=True)
-    source.add_argument("--video", metavar="FILE", help="a video file")
-    source.add_argument("--frames", metavar="DIR", help="a folder of images, or a glob in quotes")
-    source.add_argument("--camera", metavar="N|URL", help="device number, or an RTSP or HTTP address")
+    source.add_argument("--video", metavar="FILE", type=_given, help="a video file")
+    source.add_argument("--frames", metavar="DIR", type=_given, help="a folder of images, or a glob in quotes")
+    source.add_argument("--camera", metavar="N|URL", type=_given, help="device number, or an RTSP or HTTP address")
     source.add_argument("--demo", action="store_true", help="a clip made on the spot, with its start box")
     where = track.add_argument_group("where in it")
     where.add_argument("--box", metavar="x,y,w,h", help="the target in the first frame, in pixels (0-based, x,y top-left; floats allowed)")
@@ -128,7 +128,7 @@ def _add_tracker_flags(track: argparse.ArgumentParser) -> None:
     group = track.add_argument_group("how to track")
     group.add_argument("--preset", metavar="NAME", help="auto (default), light, ...: which trackers are fused")
     group.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, mps")
-    group.add_argument("--config", metavar="FILE.toml", help="settings (docs/cli.md); the flags above win over it")
+    group.add_argument("--config", metavar="FILE.toml", type=_given, help="settings (docs/cli.md); the flags above win over it")
 
 
 def _add_output_flags(track: argparse.ArgumentParser) -> None:
@@ -138,13 +138,20 @@ def _add_output_flags(track: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="no viewer (default: where there is no display); needs --box, except with --demo",
     )
-    group.add_argument("--out", metavar="DIR", help="results folder (default: runs/NAME of the source, then runs/NAME-2, ...)")
+    group.add_argument("--out", metavar="DIR", type=_given, help="results folder (default: runs/NAME of the source, then runs/NAME-2, ...)")
     group.add_argument("--overwrite", action="store_true", help="replace the results that --out already holds")
     group.add_argument("--save-masks", action="store_true", help="write masks/NNNNN.png per frame")
     group.add_argument("--no-video", action="store_true", help="do not write annotated.mp4")
     group.add_argument("--verbose", action="store_true", help="say more on stderr")
     group.add_argument("--debug", action="store_true", help="say everything, with the traceback of an error")
     group.add_argument("--version", action="version", version=f"sftrack {_version()}")
+
+
+def _given(text: str) -> str:
+    """Converter for argparse: not empty, as what a script passes for an unset variable would be."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a value, got an empty text")
+    return text
 
 
 class _count:  # noqa: N801  (a converter, used like `int`)

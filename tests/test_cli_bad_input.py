@@ -31,6 +31,8 @@ BOX = ("--box", "12,10,32,32", "--headless")
         (("--demo", "--start-frame", "-1"), ["--start-frame"]),
         (("--demo", "--start-frame", "9999"), ["9999"]),
         (("--demo", "--colour", "red"), ["--colour"]),
+        (("--video", ""), ["--video", "empty"]),
+        (("--demo", "--out", ""), ["--out", "empty"]),
         (("--demo", "--headless", "--preset", "lihgt"), ["'lihgt'", "light"]),
         (("--demo", "--headless", "--device", "gpu"), ["'gpu'", "cpu, cuda"]),
         (("--demo", "--headless", "--config", "no.toml"), ["no.toml"]),

@@ -72,6 +72,7 @@ def save_network(network: nn.Module, path: Path, metadata: Mapping[str, str]) ->
     state = network.state_dict()
     halved = {name: tensor.half().contiguous() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     save_file(halved, path, metadata=dict(metadata))
+    path.chmod(0o644)  # safetensors keeps it to the owner, and a package is for everybody
 
 
 def parameter_count(network: nn.Module) -> int:

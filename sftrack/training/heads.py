@@ -25,7 +25,7 @@ def load_rows(folders: Sequence[Path], *, held_out: bool) -> Rows:
     Raises:
         SourceError: no recordings.
     """
-    files = [path for folder in folders for path in sorted(folder.glob("*_[0-9]*.npz"))]
+    files = [path for folder in folders for path in sorted(folder.glob("*_[0-9][0-9][0-9][0-9][0-9].npz"))]
     chosen = [path for number, path in enumerate(files) if (number % HELD_OUT_EVERY == 0) == held_out]
     if not chosen:
         raise SourceError(f"expected recordings in {', '.join(map(str, folders))}, found none; run the stage 'record' first")

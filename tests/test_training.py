@@ -439,3 +439,22 @@ def test_the_command_trains_the_heads_and_packs_all_three(recordings: Path, tmp_
 def test_the_command_trains_feat2seg(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_command(monkeypatch, "feat2seg", "--data", data, "--work", tmp_path, "--steps", 1, "--batch", 2)
     assert torch.load(tmp_path / "feat2seg.pt", weights_only=True)["step"] == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "needs"), [("feat2seg", "--data"), ("record", "--data"), ("combine", "--recordings"), ("seg2box", "--recordings")]
+)
+def test_a_stage_says_which_folder_it_needs(
+    stage: str, needs: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run_command(monkeypatch, stage)
+    assert f"the stage {stage} needs {needs}" in capsys.readouterr().err
+
+
+def test_the_command_says_which_folder_recordings_go_to(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run_command(monkeypatch, "record", "--data", data)
+    assert "the stage record needs --recordings" in capsys.readouterr().err

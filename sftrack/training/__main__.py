@@ -129,6 +129,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch; 1 where other work shares the cores")
     options = parser.parse_args()
+    if options.stage in ("feat2seg", "record") and options.data is None:
+        parser.error(f"the stage {options.stage} needs --data, the folder that holds train/, train_videos/ and photos/")
+    if options.stage in ("record", "combine", "seg2box") and not options.recordings:
+        parser.error(f"the stage {options.stage} needs --recordings, one or more folders of recorded frames")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)

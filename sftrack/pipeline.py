@@ -222,7 +222,7 @@ class SFTracker:
         self.last_step = Step(evidence, features, weights, box_evidence, window)
         target.box_xywh = keep_in_frame(window.to_frame(box), self._frame_size_wh)
         # One network judges the shape of the mask, the other what is under it: both must be content.
-        target.window, target.mask, target.score = window, refined, float(np.sqrt(expected * (weights @ overlaps)))
+        target.window, target.mask, target.score = window, refined, min(float(np.sqrt(expected * (weights @ overlaps))), 1.0)
         target.look = float(target.appearance.looks(crop, box[None], refined[None])[0, :2].max())
         self._remember(live, seen.descriptors, looks, weights, target)
         if target.score > self.config.uncertain_below:

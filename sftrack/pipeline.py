@@ -26,6 +26,8 @@ from sftrack.window import Window, rasterise
 
 RECORD_RATE = 0.15
 DESCRIPTOR_RATE = 0.1
+FAMILIAR_LOOK = 0.5
+"""Likeness (correlation with a template, or overlap of colours) under which the score falls in proportion."""
 FOUND_LIKENESS = 0.6
 """Correlation from which a place found by the search is tried."""
 
@@ -223,7 +225,10 @@ class SFTracker:
         target.box_xywh = keep_in_frame(window.to_frame(box), self._frame_size_wh)
         # One network judges the shape of the mask, the other what is under it: both must be content.
         target.window, target.mask, target.score = window, refined, min(float(np.sqrt(expected * (weights @ overlaps))), 1.0)
-        target.look = float(target.appearance.looks(crop, box[None], refined[None])[0, :2].max())
+        # Both learn from the past, so a mistake that lasts convinces them: what does not look like the target at all counts less.
+        look = target.appearance.looks(crop, box[None], refined[None])[0]
+        target.score *= float(np.clip(look.max() / FAMILIAR_LOOK, 0.0, 1.0))
+        target.look = float(look[:2].max())
         self._remember(live, seen.descriptors, looks, weights, target)
         if target.score > self.config.uncertain_below:
             target.appearance.remember(crop, box)

@@ -129,7 +129,7 @@ def test_the_light_preset_follows_a_target(view: str, frames: int) -> None:
 
 
 def test_the_light_preset_follows_the_demo_clip() -> None:
-    source = DemoSource(max_frames=30)
+    source = DemoSource(max_frames=20)
     with SFTracker.from_preset("light", device="cpu") as tracker:
         results, true = [], []
         for frame in source:
@@ -142,15 +142,15 @@ def test_the_light_preset_follows_the_demo_clip() -> None:
 
 def test_a_target_that_went_away_is_lost_and_picked_up_when_it_comes_back() -> None:
     seen = [(60.0 + 3.0 * t, 60.0 + t) for t in range(10)]
-    back = [(96.0 + 2.0 * t, 76.0) for t in range(24)]
-    clip = clip_along([*seen, *[None] * 24, *back])
+    back = [(96.0 + 2.0 * t, 76.0) for t in range(12)]
+    clip = clip_along([*seen, *[None] * 16, *back])
     with SFTracker.from_preset("light", device="cpu") as tracker:
         results = run(tracker, clip)
     states = [result.state for result in results]
-    assert "lost" in states[10:34]
-    assert "tracking" not in states[24:34], "it is not there"
+    assert "tracking" not in states[12:26], "it is not there"
+    assert states[25] == "lost"
     assert states[-1] == "tracking"
-    assert overlaps(results[-8:], clip.boxes_xywh[-8:]).min() > 0.5
+    assert overlaps(results[-6:], clip.boxes_xywh[-6:]).min() > 0.5
     for result in results:
         check(result, channels=5)
 
@@ -434,7 +434,7 @@ def test_a_box_network_gone_wrong_cannot_take_the_tracker_along(tracker_of: Make
 
     tracker = tracker_of({"a": Copycat([])})
     tracker.reader.box_xywh = np.array(box)
-    for result in run(tracker, CLIP):
+    for result in run(tracker, Clip(CLIP.images_rgb[:14], CLIP.boxes_xywh[:14])):
         check(result, channels=1)
         assert (result.box_xywh[2:] <= SIZE_WH).all()
 

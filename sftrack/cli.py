@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import dataclasses
 import logging
+import os
 import re
 import sys
 import traceback
@@ -50,6 +51,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
     """Run the command and return its exit code; `prog` is the name shown for `track` by `run_tracker.py`."""
+    # read when PyTorch is loaded: threads that spin while they wait for one that has lost its core made a busy machine 20 times slower
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     args_given = _join_negative_box(sys.argv[1:] if argv is None else argv)
     try:
         args = build_parser(prog).parse_args(args_given)

@@ -1,5 +1,6 @@
 """The one loop of a run without a screen: source -> tracker -> sinks, ended by the last frame, the user, or a failure."""
 
+import os
 import signal
 import sys
 import threading
@@ -16,6 +17,9 @@ from sftrack.summary import Summary
 
 if TYPE_CHECKING:
     from sftrack.pipeline import SFTracker
+
+FALLBACK_SIZE = (80, 24)
+"""Columns and rows of a terminal that does not tell how many it has."""
 
 
 def run_session(
@@ -111,4 +115,22 @@ class Interrupt:
 
 def _bar(source: FrameSource, progress: bool | None) -> "tqdm[Any]":
     shown = sys.stderr.isatty() if progress is None else progress
-    return tqdm(total=source.frame_count, unit=" frames", desc=source.name, disable=not shown, leave=False, dynamic_ncols=True)
+    width = _terminal_width()
+    return tqdm(
+        total=source.frame_count,
+        unit=" frames",
+        desc=source.name,
+        disable=not shown,
+        leave=False,
+        ncols=None if width else FALLBACK_SIZE[0],
+        nrows=None if width else FALLBACK_SIZE[1],
+        dynamic_ncols=width > 0,
+    )
+
+
+def _terminal_width() -> int:
+    """Columns of the terminal on stderr, 0 where it does not know (some containers): tqdm would show nothing at all."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        return 0

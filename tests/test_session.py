@@ -1,6 +1,7 @@
 """The loop: however a run ends, what was tracked is written and the ending is told."""
 
 import os
+import pty
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -193,3 +194,15 @@ def test_the_bar_is_shown_only_on_request_or_on_a_terminal(capfd: pytest.Capture
     assert capfd.readouterr().err == ""
     run_session(FakeSource(3), FakeTracker(), FakeSink(), BOX, progress=True)
     assert "frames/s" in capfd.readouterr().err
+
+
+def test_the_bar_is_seen_on_a_terminal_that_does_not_know_its_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    leader, follower = pty.openpty()  # 0 columns, as in some containers
+    with os.fdopen(follower, "w") as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        run_session(FakeSource(3), FakeTracker(), FakeSink(), BOX)
+        terminal.write("end")
+        terminal.flush()
+        shown = os.read(leader, 10_000).decode()
+    os.close(leader)
+    assert "frames/s" in shown

@@ -25,15 +25,20 @@ CHANNELS_LAST = torch.channels_last
 def train_feat2seg(options: argparse.Namespace) -> None:
     """Train NN_feat2seg; its averaged weights are in the checkpoint."""
     recorded = heads.load_rows(options.recordings, held_out=False)["errors"].astype("float64") if options.recordings else None
-    curriculum = feat2seg.Curriculum(options.steps, recorded=recorded)
+    shares = {"exact_until": 0.0, "channels_from": 0.0} if options.polish else {}
+    curriculum = feat2seg.Curriculum(options.steps, recorded=recorded, exact_share=options.exact_share, size_px=options.size, **shares)
     training, validation = feat2seg.photo_sets(options.data)
 
     def batches(first_step: int) -> Iterable[Batch]:
         return feat2seg.batches_from(training, curriculum, batch=options.batch, seed=options.seed, first_step=first_step)
 
-    network = Feat2Seg().to(memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
+    network = Feat2Seg()
+    if options.polish:
+        network.load_state_dict(averaged(options, "feat2seg"))
+    network = network.to(memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
+    name = "feat2seg_polished" if options.polish else "feat2seg"
     settings = FitSettings(steps=options.steps, rate=options.rate)
-    fit(network, batches, feat2seg.loss_of, settings, checkpoint(options, "feat2seg"), lambda net: feat2seg.validate(net, validation))
+    fit(network, batches, feat2seg.loss_of, settings, checkpoint(options, name), lambda net: feat2seg.validate(net, validation))
 
 
 def record_frames(options: argparse.Namespace) -> None:
@@ -42,13 +47,12 @@ def record_frames(options: argparse.Namespace) -> None:
     network.load_state_dict(averaged(options, "feat2seg"))
     segmenter, channels = Segmenter(network), channels_of("light")
     taking_part = students(options) if options.students else None
-    photos = PhotoSet(options.data, validation=False)
-    for prefix, clips, seed in (
-        ("real", record.real_clips(options.data / "train_videos"), options.seed),
-        ("made", record.made_clips(photos, options.clips, options.seed), options.seed + 1),
-    ):
-        for folder in options.recordings[:1]:
-            record.record_all(clips, channels, segmenter, folder, seed=seed, prefix=prefix, students=taking_part)
+    for kind in options.kinds:
+        if kind == "real":
+            clips = record.real_clips(options.data / "train_videos")
+        else:
+            clips = record.made_clips(PhotoSet(options.data, validation=False), options.clips, options.seed)
+        record.record_all(clips, channels, segmenter, options.recordings[0], seed=options.seed, prefix=kind, students=taking_part)
 
 
 def students(options: argparse.Namespace) -> tuple[CombineNet, Seg2Box]:
@@ -122,11 +126,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/training"), help="checkpoints; a stopped stage goes on from them")
     parser.add_argument("--recordings", type=Path, nargs="*", default=[], help="folders of recorded frames; 'record' writes to the first")
     parser.add_argument("--clips", type=int, default=150, help="made-up videos to record")
+    parser.add_argument("--kinds", nargs="+", choices=["real", "made"], default=["real", "made"], help="videos to record")
     parser.add_argument("--students", action="store_true", help="record with the trained combine and seg2box in half of the clips")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=4400)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--size", type=int, default=128, help="feat2seg: side of the crops, pixels")
+    parser.add_argument("--exact-share", type=float, default=0.2, help="feat2seg: share of exact boxes after the first part of the run")
+    parser.add_argument("--polish", action="store_true", help="feat2seg: go on from the finished run, with all kinds of boxes at once")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch; 1 where other work shares the cores")
     options = parser.parse_args()
     if options.stage in ("feat2seg", "record") and options.data is None:

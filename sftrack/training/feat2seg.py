@@ -14,8 +14,6 @@ from torch.utils.data import DataLoader, IterableDataset
 from sftrack.training.loop import Batch
 from sftrack.training.photos import BoxNoise, PhotoSet, Sample, draw_sample, make_sample
 
-SIZE_PX = 128
-
 
 @dataclass(frozen=True)
 class Curriculum:
@@ -26,12 +24,16 @@ class Curriculum:
         exact_until: share of the run with exact boxes.
         channels_from: share of the run from which half of the boxes carry recorded errors of real channels.
         recorded: those errors, `(N, 4)`; None where there are none, and the jitter goes on.
+        exact_share: share of exact boxes after the first part: the start box of a track is exact.
+        size_px: side of the crops.
     """
 
     steps: int
     exact_until: float = 0.1
     channels_from: float = 0.75
     recorded: NDArray[np.float64] | None = None
+    exact_share: float = 0.2
+    size_px: int = 128
 
     def noise_at(self, step: int) -> BoxNoise:
         """The disturbance of the boxes at a step; exact boxes stay in the mix at later stages."""
@@ -39,10 +41,6 @@ class Curriculum:
         if done < self.exact_until:
             return BoxNoise(0.0)
         return BoxNoise(1.0, self.recorded if done >= self.channels_from else None)
-
-
-EXACT_SHARE = 0.2
-"""Share of exact boxes after the first stage: the start box of a track is exact."""
 
 
 class SampleStream(IterableDataset[Batch]):
@@ -55,10 +53,11 @@ class SampleStream(IterableDataset[Batch]):
         for step in range(self.first_step, self.curriculum.steps):
             rng = np.random.default_rng((self.seed, step))
             noise = self.curriculum.noise_at(step)
-            samples = [
-                draw_sample(self.photos, rng, BoxNoise(0.0) if rng.random() < EXACT_SHARE else noise, SIZE_PX) for _ in range(self.batch)
-            ]
-            yield collate(samples)
+            yield collate([self._draw(rng, noise) for _ in range(self.batch)])
+
+    def _draw(self, rng: np.random.Generator, noise: BoxNoise) -> Sample:
+        exact = rng.random() < self.curriculum.exact_share
+        return draw_sample(self.photos, rng, BoxNoise(0.0) if exact else noise, self.curriculum.size_px)
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -95,13 +94,13 @@ def loss_of(network: nn.Module, batch: Batch) -> Tensor:
 
 
 @torch.inference_mode()
-def validate(network: nn.Module, photos: PhotoSet, *, count: int = 192, seed: int = 7) -> str:
+def validate(network: nn.Module, photos: PhotoSet, *, size_px: int = 128, count: int = 192, seed: int = 7) -> str:
     """Mean Jaccard on held-out photos with exact and with jittered boxes, in words."""
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(photos.items))[:count]
     words = []
     for name, noise in (("exact", BoxNoise(0.0)), ("jittered", BoxNoise(1.0))):
-        drawn = (make_sample(photos, photos.items[i], rng, noise, SIZE_PX, augment=False) for i in chosen)
+        drawn = (make_sample(photos, photos.items[i], rng, noise, size_px, augment=False) for i in chosen)
         batch = collate([sample for sample in drawn if sample is not None])
         found = network(batch["image"].float() / 255.0, batch["box"], batch["visible"]) > 0
         true = batch["mask"] > 0.5

@@ -168,7 +168,7 @@ def _crop_matrix(box_xywh: BoxXYWH, rng: np.random.Generator, size_px: int, augm
         linear = np.diag([scale, scale])
         shift = np.zeros(2)
     else:
-        scale = size_px / (side * np.exp(rng.uniform(-0.25, 0.45)))
+        scale = size_px / (side * np.exp(rng.uniform(-0.35, 0.35)))
         angle = rng.normal(0.0, 0.2) if rng.random() < 0.7 else rng.uniform(-0.8, 0.8)
         stretch = np.exp(rng.normal(0.0, 0.12, 2))
         rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -225,11 +225,11 @@ def _occlude(
 def _recolour(image: ImageRGB, rng: np.random.Generator) -> ImageRGB:
     """Grey pictures, brightness, contrast, colour cast, low resolution, blur, noise, compression: what cameras do."""
     size = image.shape[1::-1]
-    if rng.random() < 0.25:
+    if rng.random() < 0.2:
         factor = rng.uniform(1.3, 3.5)
         small = cv2.resize(image, (int(size[0] / factor), int(size[1] / factor)), interpolation=cv2.INTER_AREA)
         image = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-    if rng.random() < 0.15:
+    if rng.random() < 0.1:
         length = int(rng.integers(2, 8))
         kernel = np.eye(length, dtype=np.float32) if rng.random() < 0.5 else np.ones((1, length), dtype=np.float32)
         image = np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), dtype=np.uint8)

@@ -74,6 +74,8 @@ class ChannelPool:
             channel.failures = channel.restarts = channel.frames_off = 0
             channel.started = False
         self._start(self.channels, image_rgb, box_xywh)
+        for channel in self.channels:
+            channel.estimate = Estimate(box_xywh, 1.0) if channel.error is None else None
 
     def update(self, image_rgb: ImageRGB) -> None:
         """One frame for every channel that could be started; see each `Channel.estimate` afterwards."""
@@ -87,6 +89,7 @@ class ChannelPool:
         for channel in self.channels:
             if not channel.started:
                 channel.estimate = None
+                channel.frames_off += 1
         self._run([channel for channel in self.channels if channel.started], step, image_rgb)
 
     def restart(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:

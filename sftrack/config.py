@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 _STRICT = {"extra": "forbid", "strict": True}
 """pydantic's settings: an unknown key and a number given as text are errors."""
 
+_RANGES = {
+    "crop_size_px": (32, 1024),
+    "context": (0.5, 8.0),
+    "sharpness": (0.0, 1000.0),
+    "window": (1, 100),
+    "iterations": (0, 100),
+    "unary_power": (0.0, 10.0),
+    "alpha": (0.0, 1.0),
+    "uncertain_below": (0.0, 1.0),
+    "lost_below": (0.0, 1.0),
+    "lost_after": (1, 10_000),
+    "restart_overlap": (0.0, 1.0),
+    "restart_after": (1, 10_000),
+}
+"""Lowest and highest value of each number in `PipelineConfig`."""
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -64,6 +80,14 @@ class PipelineConfig:
     """A channel whose overlap with the fused box is below this is off it ..."""
     restart_after: int = 8
     """... and is initialised again after this many sure frames in a row."""
+
+    def __post_init__(self) -> None:
+        if self.crop_size_px % 16:
+            raise ConfigError(f"expected crop_size_px to be a multiple of 16, got {self.crop_size_px}; for example 128")
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"expected {name} from {low:g} to {high:g}, got {value:g}")
 
 
 @dataclass(frozen=True)
@@ -127,6 +151,8 @@ def _explain(detail: Mapping[str, Any]) -> str:
         return f"unknown setting '{key}'; did you mean '{nearest[0]}'? Known here: {', '.join(known)}"
     if detail["type"] in ("missing", "missing_argument"):
         return f"the setting '{key}' is missing; it has no default"
+    if detail["type"] == "value_error":
+        return str(detail["msg"]).removeprefix("Value error, ")
     expected = str(detail["msg"]).removeprefix("Input should be ")
     return f"{key}: expected {expected}, got {json.dumps(detail['input'], default=str)}"
 

@@ -122,7 +122,7 @@ class TrackResult:
         state: `tracking`, `uncertain` (a box, but doubtful), or `lost` (being searched for).
         mask: refined segmentation `(H, W) float32` in [0, 1] in frame coordinates, where asked for; else None.
         channels: one entry per channel, in the preset's order.
-        timings_s: seconds spent per stage (`channels`, `feat2seg`, `spectral`, `seg2box`, `search`, `total`).
+        timings_s: seconds spent per stage (`channels`, `feat2seg`, `combine`, `spectral`, `seg2box`, `restart`, `search`; `total`).
     """
 
     box_xywh: BoxXYWH

@@ -34,7 +34,10 @@ FOUND_LIKENESS = 0.6
 
 @dataclass
 class Target:
-    """What is remembered of the target between frames; boxes in frame pixels, masks in their window's pixels."""
+    """What is remembered of the target between frames; boxes in frame pixels, masks in their window's pixels.
+
+    While it is lost, `box_xywh` is where the channels are now, and `last_good_xywh` what the user is told.
+    """
 
     box_xywh: BoxXYWH
     score: float
@@ -47,6 +50,7 @@ class Target:
     recent_descriptor: NDArray[np.float32]
     record: dict[str, float]
     appearance: Appearance
+    last_good_xywh: BoxXYWH
     look: float = 1.0
     low_frames: int = 0
 
@@ -184,7 +188,7 @@ class SFTracker:
         descriptor = seen.descriptors[0]
         record = {name: 0.7 for name in self.channel_names}
         appearance = Appearance(crop, box_in_window, mask)
-        return Target(box, 1.0, "tracking", window, mask, mask, first_box, descriptor, descriptor.copy(), record, appearance)
+        return Target(box, 1.0, "tracking", window, mask, mask, first_box, descriptor, descriptor.copy(), record, appearance, box)
 
     def _fuse(self, image_rgb: ImageRGB, live: list[Channel], target: Target) -> NDArray[np.float64]:
         """From the channels' boxes to the fused box; returns the channels' weights."""
@@ -264,21 +268,27 @@ class SFTracker:
             target.state = "tracking"
         elif target.state != "lost":
             target.state = "uncertain"
+        if target.state != "lost":
+            target.last_good_xywh = target.box_xywh
 
     def _mend(self, image_rgb: ImageRGB, target: Target) -> None:
         """Channels that stay off a sure target go back to it; a lost target is searched for."""
         if target.state == "tracking":
-            wrong = [channel for channel in self._pool.channels if channel.frames_off >= self.config.restart_after or not channel.started]
-            if wrong:
-                self._pool.restart(wrong, image_rgb, target.box_xywh)
+            self._restart([channel for channel in self._pool.channels if channel.frames_off >= self.config.restart_after], image_rgb)
         elif target.state == "lost":
             with self._timed("search"):
-                found = target.appearance.search(image_rgb, target.box_xywh)
+                found = target.appearance.search(image_rgb, target.last_good_xywh)
             if found is not None and found.likeness >= FOUND_LIKENESS:
-                target.box_xywh = keep_in_frame(found.box_xywh, self._frame_size_wh)
+                target.box_xywh = target.last_good_xywh = keep_in_frame(found.box_xywh, self._frame_size_wh)
                 target.low_frames, target.state, target.score = 0, "uncertain", self.config.lost_below
                 self._spectral.clear()
-                self._pool.restart(self._pool.channels, image_rgb, target.box_xywh)
+                self._restart(self._pool.channels, image_rgb)
+
+    def _restart(self, channels: list[Channel], image_rgb: ImageRGB) -> None:
+        """Start channels again from the fused box."""
+        if channels and self._target is not None:
+            with self._timed("restart"):
+                self._pool.restart(channels, image_rgb, self._target.box_xywh)
 
     def _result(self, with_mask: bool, live: list[Channel], weights: NDArray[np.float64]) -> TrackResult:
         target = self._target
@@ -296,8 +306,9 @@ class SFTracker:
             )
             for channel in self._pool.channels
         )
+        box = target.last_good_xywh if target.state == "lost" else target.box_xywh
         mask = target.window.paste(target.mask, self._frame_size_wh) if with_mask else None
-        return TrackResult(target.box_xywh.copy(), target.score, target.state, mask, channels, dict(self._timings_s))
+        return TrackResult(box.copy(), target.score, target.state, mask, channels, dict(self._timings_s))
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

@@ -98,8 +98,14 @@ class Window:
 
     def paste(self, mask: SoftMask, frame_size_wh: tuple[int, int]) -> SoftMask:
         """A working-size mask `(size_h, size_w)` in frame coordinates `(H, W)`; 0 outside the window."""
-        frame = Window((0, 0), frame_size_wh, frame_size_wh)
-        return np.asarray(np.clip(frame.move(mask[None], self)[0], 0.0, 1.0), dtype=np.float32)
+        pasted = np.zeros(frame_size_wh[::-1], dtype=np.float32)
+        x0, y0 = np.clip(self.origin_xy, 0, frame_size_wh)
+        x1, y1 = np.clip(np.add(self.origin_xy, self.extent_wh), 0, frame_size_wh)
+        if x0 < x1 and y0 < y1:
+            # Only the part of the frame that the window covers: pasting into the whole frame took longer than the network.
+            part = Window((int(x0), int(y0)), (int(x1 - x0), int(y1 - y0)), (int(x1 - x0), int(y1 - y0)))
+            pasted[y0:y1, x0:x1] = np.clip(part.move(mask[None], self)[0], 0.0, 1.0)
+        return pasted
 
 
 def rasterise(boxes_xywh: NDArray[np.float64], size_wh: tuple[int, int]) -> NDArray[np.float32]:

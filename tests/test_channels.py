@@ -37,7 +37,9 @@ def channel(pool: ChannelPool, name: str) -> Channel:
 def test_channels_keep_their_order_and_give_their_estimates(pool_of: Callable[..., ChannelPool]) -> None:
     pool = pool_of(b=Scripted([GOOD]), a=Scripted([GOOD + 1]), c=Scripted([GOOD + 2]))
     pool.init(IMAGE, BOX)
-    assert all(one.estimate is None and one.error is None and one.started for one in pool.channels)
+    assert all(
+        one.estimate is not None and (one.estimate.box_xywh == BOX).all() and one.error is None and one.started for one in pool.channels
+    )
     pool.update(IMAGE)
     assert [one.name for one in pool.channels] == ["b", "a", "c"]
     for offset, one in enumerate(pool.channels):

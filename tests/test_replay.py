@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sftrack.trackers import create
 
 from sftrack.errors import ConfigError, SourceError
+from sftrack.trackers import create
 
 IMAGE = np.zeros((40, 60, 3), np.uint8)
 BOXES = np.array([[1, 2, 10, 10], [2, 3, 10, 10], [np.nan] * 4, [4, 5, 10, 10]])

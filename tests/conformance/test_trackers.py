@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sftrack.trackers import create, tracker_names
 
 from sftrack.boxes import iou
 from sftrack.contracts import Estimate, Tracker
 from sftrack.errors import BoxError, ConfigError, FrameError, NotInitialisedError
+from sftrack.trackers import create, tracker_names
 
 SIZE_WH = (200, 150)
 STEPS = 12

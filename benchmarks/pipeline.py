@@ -44,7 +44,7 @@ def make_clip(options: argparse.Namespace, folder: Path) -> tuple[Path, np.ndarr
     path = folder / "clip.mp4"
     size = sequence.frame(0).shape[1::-1]
     empty = TrackResult(np.array([0.0, 0.0, 1.0, 1.0]), 1.0, "tracking")
-    with AnnotatedVideoSink(path, frame_size_wh=SIZE_WH, frames_per_second=30.0, draw=lambda image, *_, **__: image) as sink:
+    with AnnotatedVideoSink(path, frame_size_wh=SIZE_WH, frames_per_second=30.0, draw=lambda frame, _: frame.image_rgb) as sink:
         for index, image in enumerate(sequence.frames()):
             resized = np.asarray(cv2.resize(image, SIZE_WH), dtype=np.uint8)
             sink.write(Frame(resized, index, index / 30.0), empty)

@@ -41,7 +41,7 @@ class Appearance:
         self._size_wh = tuple(max(round(side * factor), 6) for side in box_xywh[2:])
         self._first = self._cut(image_rgb, box_xywh)
         self._recent = self._first.copy()
-        self._colours = colours(image_rgb, mask)
+        self._colours = colours(colour_index(image_rgb), mask)
         self._frames = 0
 
     def _cut(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> NDArray[np.float32]:
@@ -52,11 +52,11 @@ class Appearance:
 
     def looks(self, image_rgb: ImageRGB, boxes_xywh: NDArray[np.float64], masks: NDArray[np.float32]) -> NDArray[np.float64]:
         """How much K boxes look like the target, `(K, 3)`: correlation with both templates in [-1, 1], overlap of colours in [0, 1]."""
-        rows = []
+        rows, index = [], colour_index(image_rgb)
         for box, mask in zip(boxes_xywh, masks, strict=True):
             patch = self._cut(image_rgb, box)
             correlations = [cv2.matchTemplate(patch, template, cv2.TM_CCOEFF_NORMED)[0, 0] for template in (self._first, self._recent)]
-            rows.append([*correlations, float(np.sqrt(self._colours * colours(image_rgb, mask)).sum())])
+            rows.append([*correlations, float(np.sqrt(self._colours * colours(index, mask)).sum())])
         found = np.nan_to_num(np.array(rows), nan=0.0, posinf=0.0, neginf=0.0)
         return np.asarray(np.clip(found, -1.0, 1.0), dtype=np.float64)
 
@@ -89,9 +89,13 @@ class Appearance:
         return best
 
 
-def colours(image_rgb: ImageRGB, mask: SoftMask) -> NDArray[np.float64]:
-    """Colour histogram under a soft mask of the image's size, `(COLOUR_BINS ** 3,)`, sum 1."""
-    pixels, weights = image_rgb[::2, ::2].astype(np.int32) * COLOUR_BINS // 256, mask[::2, ::2]
-    index = (pixels[..., 0] * COLOUR_BINS + pixels[..., 1]) * COLOUR_BINS + pixels[..., 2]
-    counts = np.bincount(index.ravel(), weights.ravel(), minlength=COLOUR_BINS**3)
+def colour_index(image_rgb: ImageRGB) -> NDArray[np.int32]:
+    """The histogram bin of every second pixel in both directions, flattened."""
+    bins = image_rgb[::2, ::2].astype(np.int32) * COLOUR_BINS // 256
+    return np.asarray(((bins[..., 0] * COLOUR_BINS + bins[..., 1]) * COLOUR_BINS + bins[..., 2]).ravel(), dtype=np.int32)
+
+
+def colours(index: NDArray[np.int32], mask: SoftMask) -> NDArray[np.float64]:
+    """Colour histogram of an image, given by its `colour_index`, under a soft mask of its size, `(COLOUR_BINS ** 3,)`, sum 1."""
+    counts = np.bincount(index, mask[::2, ::2].ravel(), minlength=COLOUR_BINS**3)
     return np.asarray(counts / max(float(counts.sum()), 1e-6), dtype=np.float64)

@@ -3,13 +3,14 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from sftrack.boxes import clip_box
 from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, Tracker
+from sftrack.workers import TorchWorkers
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +65,9 @@ def _defect(estimate: Estimate, frame_size_wh: tuple[int, int]) -> str | None:
 class ChannelPool:
     """All channels, run concurrently: OpenCV and PyTorch release the GIL."""
 
-    def __init__(self, trackers: Mapping[str, Tracker], workers: int) -> None:
+    def __init__(self, trackers: Mapping[str, Tracker], workers: TorchWorkers) -> None:
         self.channels = [Channel(name, tracker) for name, tracker in trackers.items()]
-        self._workers = ThreadPoolExecutor(max_workers=max(workers, 1), thread_name_prefix="channel")
+        self._workers = workers
 
     def init(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         """Start every channel on a frame."""
@@ -113,8 +114,4 @@ class ChannelPool:
         frame_size_wh = (image_rgb.shape[1], image_rgb.shape[0])
         # The slowest first: it decides when all are done.
         order = sorted(channels, key=lambda channel: -channel.seconds)
-        list(self._workers.map(lambda channel: channel.run(step, frame_size_wh), order))
-
-    def close(self) -> None:
-        """End the threads."""
-        self._workers.shutdown(wait=True, cancel_futures=True)
+        self._workers.run([partial(channel.run, step, frame_size_wh) for channel in order])

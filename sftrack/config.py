@@ -26,6 +26,7 @@ _RANGES = {
     "iterations": (0, 100),
     "unary_power": (0.0, 10.0),
     "alpha": (0.0, 1.0),
+    "vote_share": (0.0, 1.0),
     "uncertain_below": (0.0, 1.0),
     "lost_below": (0.0, 1.0),
     "lost_after": (1, 10_000),
@@ -70,6 +71,8 @@ class PipelineConfig:
     """`p` of Eq. 2: influence of the segmentation itself."""
     alpha: float = 0.5
     """`alpha` of Eq. 2: how much neighbours that differ are kept apart."""
+    vote_share: float = 0.3
+    """How much of the fused box comes from the channels' boxes themselves; the rest is what NN_seg2box reads from the segmentation."""
     uncertain_below: float = 0.5
     """Score under which a frame counts as uncertain."""
     lost_below: float = 0.3

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +24,7 @@ from sftrack.presets import channels_of, create_channels, resolve_preset
 from sftrack.seg2box import BoxEvidence, BoxReader, vote_map
 from sftrack.spectral import OnlineSFSeg
 from sftrack.window import Window, rasterise
+from sftrack.workers import TorchWorkers
 
 RECORD_RATE = 0.15
 DESCRIPTOR_RATE = 0.1
@@ -86,7 +88,8 @@ class SFTracker:
         self.config = config or PipelineConfig()
         self.device = device
         self.last_step: Step | None = None
-        self._pool = ChannelPool(channels, workers=min(len(channels), os.cpu_count() or 1))
+        self._workers = TorchWorkers(min(len(channels), os.cpu_count() or 1), "sftrack")
+        self._pool = ChannelPool(channels, self._workers)
         self._segmenter = segmenter or Segmenter.bundled(device)
         self._combiner = combiner or Combiner.bundled(self.config.sharpness)
         self._box_reader = box_reader or BoxReader.bundled(device)
@@ -162,7 +165,7 @@ class SFTracker:
 
     def close(self) -> None:
         """End the channels' threads."""
-        self._pool.close()
+        self._workers.close()
 
     def __enter__(self) -> Self:
         return self
@@ -181,7 +184,7 @@ class SFTracker:
         self._spectral.clear()
         crop, box_in_window = window.extract(image_rgb), window.to_window(box)
         with self._timed("feat2seg"):
-            seen = self._segmenter.segment(crop, box_in_window[None], window.frame_box(self._frame_size_wh))
+            seen = self._segmenter.segment(crop, box_in_window[None], window.frame_box(self._frame_size_wh), self._workers)
         with self._timed("spectral"):
             mask = self._spectral.push(seen.masks[0], window)
         first_box = rasterise(box_in_window[None], window.size_wh)[0]
@@ -199,7 +202,7 @@ class SFTracker:
         window = self._window_on(box_around(center_xy(boxes[trusted]), target.box_xywh[2:]))
         crop, boxes_in_window = window.extract(image_rgb), window.to_window(boxes)
         with self._timed("feat2seg"):
-            seen = self._segmenter.segment(crop, boxes_in_window, window.frame_box(self._frame_size_wh))
+            seen = self._segmenter.segment(crop, boxes_in_window, window.frame_box(self._frame_size_wh), self._workers)
         with self._timed("combine"):
             looks = target.appearance.looks(crop, boxes_in_window, seen.masks)
         evidence = Evidence(
@@ -224,7 +227,8 @@ class SFTracker:
         with self._timed("seg2box"):
             votes = vote_map(boxes_in_window, weights, window.size_wh)
             box_evidence = BoxEvidence(refined, votes, target.first_mask, target.first_box_image)
-            box, expected = self._box_reader.read(box_evidence)
+            [(box, expected)] = self._workers.run([partial(self._box_reader.read, box_evidence)])
+            box += self.config.vote_share * (weights @ boxes_in_window - box)
         self.last_step = Step(evidence, features, weights, box_evidence, window)
         target.box_xywh = keep_in_frame(window.to_frame(box), self._frame_size_wh)
         # One network judges the shape of the mask, the other what is under it: both must be content.

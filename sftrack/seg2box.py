@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sftrack.contracts import BoxXYWH, SoftMask
+from sftrack.feat2seg import fold
 from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import rasterise
 
@@ -106,7 +107,7 @@ class BoxReader:
     """NN_seg2box as the pipeline uses it."""
 
     def __init__(self, network: Seg2Box, device: str = "cpu") -> None:
-        self._network = network.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = fold(network.eval()).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device = device
 
     @classmethod

@@ -71,7 +71,7 @@ class Window:
         return self.to_window(np.array([0.0, 0.0, *frame_size_wh]))
 
     def extract(self, image: ImageRGB) -> ImageRGB:
-        """The window's content `(size_h, size_w, 3) uint8`; grey outside the frame. Area-averaged when it shrinks, so nothing aliases."""
+        """The window's content `(size_h, size_w, 3) uint8`; grey outside the frame. Averaged where it shrinks, so nothing aliases."""
         x0, y0 = self.origin_xy
         x1, y1 = x0 + self.extent_wh[0], y0 + self.extent_wh[1]
         height, width = image.shape[:2]
@@ -82,8 +82,10 @@ class Window:
             if x0 < width and y0 < height:
                 padded[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
             inside = padded
-        method = cv2.INTER_AREA if self.size_wh[0] < self.extent_wh[0] else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(inside, self.size_wh, interpolation=method), dtype=np.uint8)
+        # Shrinking by a whole number is fast, by any other area-weighted number slow: interpolate to the nearest multiple first.
+        multiple = max(self.extent_wh[0] // self.size_wh[0], 1)
+        near = cv2.resize(inside, (self.size_wh[0] * multiple, self.size_wh[1] * multiple), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(cv2.resize(near, self.size_wh, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
     def move(self, masks: NDArray[np.float32], source: "Window") -> NDArray[np.float32]:
         """Soft masks `(N, h, w)` that were made in `source`, resampled into this window; 0 where `source` did not look."""

@@ -36,15 +36,21 @@ def train_feat2seg(options: argparse.Namespace) -> None:
     if options.polish:
         network.load_state_dict(averaged(options, "feat2seg"))
     network = network.to(memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
-    name = "feat2seg_polished" if options.polish else "feat2seg"
     settings = FitSettings(steps=options.steps, rate=options.rate)
-    fit(network, batches, feat2seg.loss_of, settings, checkpoint(options, name), lambda net: feat2seg.validate(net, validation))
+    fit(
+        network,
+        batches,
+        feat2seg.loss_of,
+        settings,
+        checkpoint(options, feat2seg_name(options)),
+        lambda net: feat2seg.validate(net, validation),
+    )
 
 
 def record_frames(options: argparse.Namespace) -> None:
     """Run the channels of the light preset on training videos, real and made up, and write down what the other networks will see."""
     network = Feat2Seg()
-    network.load_state_dict(averaged(options, "feat2seg"))
+    network.load_state_dict(averaged(options, feat2seg_name(options)))
     segmenter, channels = Segmenter(network), channels_of("light")
     taking_part = students(options) if options.students else None
     for kind in options.kinds:
@@ -92,8 +98,13 @@ def pack(options: argparse.Namespace) -> None:
     """Write the averaged weights of all three networks into the package."""
     networks: dict[str, nn.Module] = {"feat2seg": Feat2Seg(), "combine": CombineNet(), "seg2box": Seg2Box()}
     for name, network in networks.items():
-        network.load_state_dict(averaged(options, name))
+        network.load_state_dict(averaged(options, feat2seg_name(options) if name == "feat2seg" else name))
         save_network(network, bundled_path(name), {"network": name, "card": "MODEL_CARD.md", "seed": str(options.seed)})
+
+
+def feat2seg_name(options: argparse.Namespace) -> str:
+    """Which of the two runs of NN_feat2seg a stage writes or reads."""
+    return "feat2seg_polished" if options.polish else "feat2seg"
 
 
 def checkpoint(options: argparse.Namespace, name: str) -> Path:
@@ -134,7 +145,11 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--size", type=int, default=128, help="feat2seg: side of the crops, pixels")
     parser.add_argument("--exact-share", type=float, default=0.2, help="feat2seg: share of exact boxes after the first part of the run")
-    parser.add_argument("--polish", action="store_true", help="feat2seg: go on from the finished run, with all kinds of boxes at once")
+    parser.add_argument(
+        "--polish",
+        action="store_true",
+        help="feat2seg: go on from the finished run with all kinds of boxes at once; record, pack: use what came of that",
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch; 1 where other work shares the cores")
     options = parser.parse_args()
     if options.stage in ("feat2seg", "record") and options.data is None:

@@ -1,0 +1,29 @@
+"""Threads for the networks: each computes on its own, so that several of them share the cores without fighting over them.
+
+PyTorch's own threads wait for each other in busy loops after every operation. For networks this small that costs more than it gains,
+and when other programs use the cores too it slows them down many times over.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+
+class TorchWorkers:
+    """A pool of threads in each of which PyTorch uses one core."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self.count = max(count, 1)
+        self._pool = ThreadPoolExecutor(self.count, name, initializer=torch.set_num_threads, initargs=(1,))
+
+    def run(self, jobs: Sequence[Callable[[], Result]]) -> list[Result]:
+        """Run all jobs at the same time, as far as there are threads; results in the jobs' order. The first error is raised."""
+        return [future.result() for future in [self._pool.submit(job) for job in jobs]]
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(wait=True, cancel_futures=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sftrack.appearance import Appearance, colours
+from sftrack.appearance import Appearance, colour_index, colours
 from sftrack.boxes import iou
 from sftrack.window import rasterise
 from tests.targets import SIZE_WH, Scene, texture
@@ -95,10 +95,11 @@ def test_colours_are_those_under_the_mask() -> None:
     image[:, 10:] = (250, 120, 3)
     mask = np.zeros((20, 20), np.float32)
     mask[:, 10:] = 0.5
-    histogram = colours(image, mask)
+    index = colour_index(image)
+    histogram = colours(index, mask)
     assert histogram.sum() == pytest.approx(1.0)
     assert histogram[(7 * 8 + 3) * 8 + 0] == pytest.approx(1.0)
-    assert np.isfinite(colours(image, np.zeros_like(mask))).all()
+    assert np.isfinite(colours(index, np.zeros_like(mask))).all()
 
 
 coordinate = st.floats(-60.0, 300.0)

@@ -9,6 +9,7 @@ import pytest
 
 from sftrack.channels import Channel, ChannelPool
 from sftrack.contracts import Estimate
+from sftrack.workers import TorchWorkers
 from tests.targets import Scripted
 
 IMAGE = np.zeros((60, 80, 3), np.uint8)
@@ -18,16 +19,16 @@ GOOD = np.array([11.0, 13.0, 20.0, 16.0])
 
 @pytest.fixture
 def pool_of() -> Iterator[Callable[..., ChannelPool]]:
-    """Makes pools that are closed after the test."""
-    pools: list[ChannelPool] = []
+    """Makes pools whose threads end after the test."""
+    made: list[TorchWorkers] = []
 
     def make(workers: int = 2, **trackers: Scripted) -> ChannelPool:
-        pools.append(ChannelPool(trackers, workers))
-        return pools[-1]
+        made.append(TorchWorkers(workers, "channel"))
+        return ChannelPool(trackers, made[-1])
 
     yield make
-    for pool in pools:
-        pool.close()
+    for threads in made:
+        threads.close()
 
 
 def channel(pool: ChannelPool, name: str) -> Channel:
@@ -231,21 +232,10 @@ def test_the_slowest_channel_starts_first(pool_of: Callable[..., ChannelPool]) -
     assert channel(pool, "slow").seconds >= 0.06
 
 
-def test_closing_ends_the_threads_and_may_be_repeated() -> None:
-    before = set(threading.enumerate())
-    pool = ChannelPool({"a": Scripted([GOOD]), "b": Scripted([GOOD])}, workers=2)
-    pool.init(IMAGE, BOX)
-    assert set(threading.enumerate()) - before
-    pool.close()
-    pool.close()
-    assert not set(threading.enumerate()) - before
-
-
-def test_a_hundred_frames_take_no_more_threads_than_workers() -> None:
+def test_a_hundred_frames_take_no_more_threads_than_workers(pool_of: Callable[..., ChannelPool]) -> None:
     before = threading.active_count()
-    pool = ChannelPool({name: Scripted([GOOD]) for name in "abcd"}, workers=2)
+    pool = pool_of(workers=2, **{name: Scripted([GOOD]) for name in "abcd"})
     pool.init(IMAGE, BOX)
     for _ in range(100):
         pool.update(IMAGE)
     assert threading.active_count() <= before + 2
-    pool.close()

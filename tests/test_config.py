@@ -1,5 +1,6 @@
 """Settings: what a file may hold, and that each mistake is one line that names the key."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,46 @@ def test_a_mistake_is_one_line_with_the_key(tmp_path: Path, text: str, words: li
     assert [word for word in words if word not in message] == []
 
 
+OUT_OF_RANGE = [
+    ("crop_size_px", 130, "multiple of 16"),
+    ("crop_size_px", 16, "from 32 to 1024"),
+    ("context", 0.0, "from 0.5 to 8"),
+    ("sharpness", -1.0, "from 0 to 1000"),
+    ("sharpness", float("nan"), "from 0 to 1000"),
+    ("window", 0, "from 1 to 100"),
+    ("iterations", -1, "from 0 to 100"),
+    ("unary_power", 11.0, "from 0 to 10"),
+    ("alpha", 1.5, "from 0 to 1"),
+    ("vote_share", -0.1, "from 0 to 1"),
+    ("vote_share", 1.1, "from 0 to 1"),
+    ("uncertain_below", 2.0, "from 0 to 1"),
+    ("lost_below", -0.5, "from 0 to 1"),
+    ("lost_after", 0, "from 1 to 10000"),
+    ("restart_overlap", float("inf"), "from 0 to 1"),
+    ("restart_after", 0, "from 1 to 10000"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), OUT_OF_RANGE)
+def test_a_number_out_of_its_range_is_refused_by_name(tmp_path: Path, name: str, value: float, expected: str) -> None:
+    with pytest.raises(ConfigError, match=f"expected {name} .*{expected}"):
+        PipelineConfig(**{name: value})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=name) as caught:
+        load_config(write(tmp_path, f"[pipeline]\n{name} = {value}"))
+    assert "settings.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_number_of_the_pipeline_has_a_range() -> None:
+    numbers = {field.name for field in dataclasses.fields(PipelineConfig) if isinstance(field.default, int | float)}
+    assert numbers == {name for name, _, _ in OUT_OF_RANGE}
+
+
+@pytest.mark.parametrize("settings", [{"vote_share": 0.0}, {"vote_share": 1.0}, {"window": 1}, {"crop_size_px": 1024}, {"iterations": 0}])
+def test_the_ends_of_a_range_belong_to_it(settings: dict[str, float]) -> None:
+    assert config_from_mapping({"pipeline": settings}).pipeline == PipelineConfig(**settings)  # type: ignore[arg-type]
+
+
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.toml"):
         load_config(tmp_path / "nowhere.toml")
@@ -77,8 +118,6 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
 
 
 def test_every_default_passes_its_own_check() -> None:
-    import dataclasses
-
     assert config_from_mapping({"pipeline": dataclasses.asdict(PipelineConfig())}) == Config()
 
 

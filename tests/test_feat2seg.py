@@ -1,11 +1,18 @@
 """NN_feat2seg: shapes, batching, folding, what it looks at, and that the bundled weights segment."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sftrack.feat2seg import ColourOdds, Feat2Seg, Segmentations, Segmenter, fold
+from sftrack.boxes import iou
+from sftrack.feat2seg import ALIKE, ColourOdds, Feat2Seg, Segmentations, Segmenter, SharedConv, distinct_boxes, fast_dtype, fold
+from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import Window, rasterise
+from sftrack.workers import TorchWorkers
 from tests.targets import Scene
 
 WHOLE = np.array([0.0, 0.0, 64.0, 64.0])
@@ -24,7 +31,15 @@ def network() -> Feat2Seg:
 
 @pytest.fixture(scope="module")
 def bundled() -> Segmenter:
-    return Segmenter.bundled()
+    """As a CPU without bfloat16 computes it, so that results can be compared."""
+    return Segmenter(load_network(Feat2Seg(), bundled_path("feat2seg")), dtype=torch.float32)
+
+
+@pytest.fixture
+def workers() -> Iterator[TorchWorkers]:
+    made = TorchWorkers(2, "segment")
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +81,94 @@ def test_several_boxes_in_one_batch_equal_single_calls(bundled: Segmenter, crop:
         alone = bundled.segment(crop, box[None], WHOLE)
         np.testing.assert_allclose(alone.masks[0], together.masks[index], atol=1e-4)
         np.testing.assert_allclose(alone.descriptors[0], together.descriptors[index], atol=1e-4)
+
+
+def test_threads_that_share_the_boxes_change_nothing(bundled: Segmenter, crop: np.ndarray, workers: TorchWorkers) -> None:
+    for count in (1, 3, 4):
+        shared, alone = bundled.segment(crop, BOXES[:count], WHOLE, workers), bundled.segment(crop, BOXES[:count], WHOLE)
+        assert shared.masks.shape == (count, 64, 64)
+        np.testing.assert_allclose(shared.masks, alone.masks, atol=1e-4)
+        np.testing.assert_allclose(shared.descriptors, alone.descriptors, atol=1e-4)
+
+
+def test_boxes_that_are_alike_share_a_segmentation(bundled: Segmenter, crop: np.ndarray) -> None:
+    boxes = np.array([BOXES[0], BOXES[1], BOXES[0] + 0.5, BOXES[1]])
+    seen = bundled.segment(crop, boxes, WHOLE)
+    apart = bundled.segment(crop, boxes[:2], WHOLE)
+    np.testing.assert_array_equal(seen.masks[[2, 3]], seen.masks[:2])
+    np.testing.assert_array_equal(seen.descriptors[[2, 3]], seen.descriptors[:2])
+    np.testing.assert_allclose(seen.masks[:2], apart.masks, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, None], ids=["bfloat16", "what this CPU takes"])
+def test_half_the_bits_change_the_masks_little(bundled: Segmenter, dtype: torch.dtype | None) -> None:
+    scene = Scene()
+    box = np.array(scene.box((120.0, 80.0)), dtype=np.float64)
+    window = Window.around(box, 128)
+    given = window.extract(scene.render((120.0, 80.0))[0]), window.to_window(box[None]), window.frame_box(scene.size_wh)
+    quick = Segmenter(load_network(Feat2Seg(), bundled_path("feat2seg")), dtype=dtype).segment(*given)
+    exact = bundled.segment(*given)
+    assert quick.masks.dtype == quick.descriptors.dtype == np.float32
+    assert np.abs(quick.masks - exact.masks).mean() < 0.02
+    assert float(quick.descriptors[0] @ exact.descriptors[0]) > 0.98
+
+
+def test_only_cpus_that_can_take_bfloat16_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for able, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: {"avx512_bf16": able}, raising=False)
+        assert fast_dtype("cpu") == expected
+        assert fast_dtype("cuda") == torch.float32
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert fast_dtype("cpu") == torch.float32
+
+
+side = st.floats(1.0, 60.0)
+box_near_others = st.tuples(st.floats(-20.0, 60.0), st.floats(-20.0, 60.0), side, side)
+
+
+@given(st.lists(box_near_others, min_size=1, max_size=8))
+@settings(deadline=None, max_examples=60)
+def test_each_box_is_stood_for_by_one_like_it(listed: list[tuple[float, ...]]) -> None:
+    # Some that are nearly the same, or no box would stand for another.
+    boxes = np.array([*listed, *(np.array(listed) + 0.05)])
+    distinct, owner = distinct_boxes(boxes)
+    assert owner.shape == (len(boxes),)
+    assert set(owner.tolist()) == set(range(len(distinct)))
+    alike = iou(boxes, distinct[owner])
+    assert ((alike >= ALIKE) | (boxes == distinct[owner]).all(axis=1)).all()
+    between = iou(distinct[:, None], distinct[None]) - np.eye(len(distinct))
+    assert between.max() < ALIKE
+
+
+def test_the_first_of_boxes_that_are_alike_stands_for_them_in_their_order() -> None:
+    a, b = np.array([0.0, 0.0, 20.0, 20.0]), np.array([40.0, 0.0, 20.0, 20.0])
+    distinct, owner = distinct_boxes(np.array([b, a, b + 0.5, a + 0.5, a]))
+    np.testing.assert_array_equal(distinct, [b, a])
+    assert owner.tolist() == [0, 1, 0, 1, 1]
+
+
+def test_one_box_stands_for_itself() -> None:
+    distinct, owner = distinct_boxes(BOXES[:1])
+    np.testing.assert_array_equal(distinct, BOXES[:1])
+    assert owner.tolist() == [0]
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("pictures", [1, 3], ids=["one picture", "one per box"])
+def test_a_shared_convolution_is_a_plain_one_of_the_joined_channels(kernel: int, pictures: int) -> None:
+    torch.manual_seed(0)
+    layer = SharedConv(5, 2, 6, kernel=kernel)
+    shared, own = torch.randn(pictures, 5, 9, 7), torch.randn(3, 2, 9, 7)
+    with torch.no_grad():
+        layer(shared, own)
+        layer.eval()
+        joined = torch.cat([shared.expand(3, -1, -1, -1), own], dim=1)
+        plain = layer[1](layer[0](joined))
+        torch.testing.assert_close(layer(shared, own), plain, atol=1e-5, rtol=1e-5)
+        folded = fold(torch.nn.ModuleList([layer]))[0]  # type: ignore[index]
+        assert folded[0].bias is not None
+        torch.testing.assert_close(folded[0](joined), plain, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(folded(shared, own), plain, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

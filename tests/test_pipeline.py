@@ -219,6 +219,34 @@ def test_the_first_result_is_the_given_box(tracker_of: MakeTracker) -> None:
     assert (result.score, result.state) == (1.0, "tracking")
 
 
+def test_on_the_first_frame_each_channel_that_started_is_at_the_given_box(tracker_of: MakeTracker) -> None:
+    tracker = tracker_of({"a": following(), "late": Scripted([CLIP.boxes_xywh[1]], failing_inits=1), "b": following()})
+    a, late, b = tracker.init(CLIP.images_rgb[0], CLIP.boxes_xywh[0]).channels
+    for channel in (a, b):
+        np.testing.assert_array_equal(channel.box_xywh, CLIP.boxes_xywh[0])
+        assert (channel.score, channel.weight, channel.failures, channel.error) == (1.0, 0.0, 0, None)
+    assert late.box_xywh is None
+    assert late.error == "RuntimeError: no start today"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_channels_boxes_have_their_share_in_the_fused_one(tracker_of: MakeTracker, share: float) -> None:
+    """The reader says something else than the channels, so that it shows who was listened to."""
+    offsets = (-6.0, 4.0)
+    tracker = tracker_of({str(offset): following(offset_xy=(offset, offset / 2)) for offset in offsets}, vote_share=share)
+    tracker.reader.box_xywh = np.array([20.0, 30.0, 40.0, 50.0])
+    tracker.init(CLIP.images_rgb[0], CLIP.boxes_xywh[0])
+    result = tracker.update(CLIP.images_rgb[1])
+    boxes = np.array([channel.box_xywh for channel in result.channels])
+    assert tracker.last_step is not None
+    read = tracker.last_step.window.to_frame(tracker.reader.box_xywh)
+    voted = np.array([channel.weight for channel in result.channels]) @ boxes
+    np.testing.assert_allclose(result.box_xywh, share * voted + (1.0 - share) * read, atol=1e-6)
+    if share == 1.0:
+        assert (boxes.min(axis=0) - 1e-6 <= result.box_xywh).all()
+        assert (result.box_xywh <= boxes.max(axis=0) + 1e-6).all()
+
+
 @pytest.mark.parametrize("view", ["crop", "frame"])
 def test_masks_come_in_frame_coordinates_and_only_where_asked_for(tracker_of: MakeTracker, view: str) -> None:
     tracker = tracker_of(view=view)
@@ -306,9 +334,10 @@ def test_closing_ends_all_threads_and_may_be_repeated() -> None:
     before = set(threading.enumerate())
     tracker = ScriptedTracker({"a": following()})
     run(tracker, Clip(CLIP.images_rgb[:3], CLIP.boxes_xywh[:3]))
+    assert set(threading.enumerate()) - before
     tracker.close()
     tracker.close()
-    assert not [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("channel")]
+    assert not set(threading.enumerate()) - before
 
 
 def test_a_file_of_boxes_can_be_a_channel(tracker_of: MakeTracker, tmp_path: Path) -> None:
@@ -393,6 +422,24 @@ def test_a_target_is_lost_after_some_bad_frames_in_a_row_not_after_one(tracker_o
         tracker.reader.score = 1.0 if index == 3 else 0.01
         states.append(tracker.update(image).state)
     assert states == ["uncertain"] * 3 + ["tracking"] + ["uncertain"] * 3 + ["lost"] * 5
+
+
+def test_while_lost_the_box_is_the_last_good_one_wherever_the_channels_go(tracker_of: MakeTracker) -> None:
+    away = straight_clip(16, step_xy=(8.0, 3.0))
+    tracker = tracker_of({"a": following(away), "b": following(away)}, lost_after=3)
+    tracker.init(away.images_rgb[0], away.boxes_xywh[0])
+    results = []
+    for index, image in enumerate([*away.images_rgb[1:4], *without_target(10)]):
+        tracker.reader.score = 1.0 if index < 3 else 0.01
+        results.append(tracker.update(image))
+    states = [result.state for result in results]
+    assert states == ["tracking"] * 3 + ["uncertain"] * 2 + ["lost"] * 8
+    last_good = results[states.index("lost") - 1].box_xywh
+    for result in results[states.index("lost") :]:
+        np.testing.assert_array_equal(result.box_xywh, last_good)
+    gone_to = results[-1].channels[0].box_xywh
+    assert gone_to is not None
+    assert abs(gone_to[0] - last_good[0]) > 30.0
 
 
 def test_a_lost_target_is_searched_for_and_the_channels_start_where_it_is_found(tracker_of: MakeTracker) -> None:

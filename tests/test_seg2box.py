@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from sftrack.boxes import iou
+from sftrack.feat2seg import fold
 from sftrack.seg2box import MAP_NAMES, SIZE_PX, BoxEvidence, BoxReader, Seg2Box, vote_map
 from sftrack.window import rasterise
 
@@ -83,3 +84,16 @@ def test_one_map_of_a_batch_does_not_depend_on_the_others() -> None:
     assert logits.shape == (3,)
     torch.testing.assert_close(torch.cat([one[0] for one in alone]), edges, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(torch.cat([one[1] for one in alone]), logits, atol=1e-5, rtol=1e-4)
+
+
+def test_folding_batch_norms_keeps_the_result() -> None:
+    torch.manual_seed(0)
+    network, folded = Seg2Box(8), Seg2Box(8)
+    maps = torch.rand(3, len(MAP_NAMES), SIZE_PX, SIZE_PX)
+    with torch.inference_mode():
+        network(maps)
+        folded.load_state_dict(network.eval().state_dict())
+        fold(folded.eval())
+        assert not [part for part in folded.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+        for found, expected in zip(folded(maps), network(maps), strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)

@@ -170,8 +170,10 @@ def test_the_curriculum_goes_from_exact_to_jittered_to_real_boxes() -> None:
 
 
 def test_batch_n_depends_on_the_seed_and_n_alone(photos: PhotoSet) -> None:
+    curriculum = feat2seg.Curriculum(4, size_px=96)
+
     def stream(first_step: int, seed: int = 1) -> Iterator[Batch]:
-        return iter(feat2seg.SampleStream(photos, feat2seg.Curriculum(4), batch=2, seed=seed, first_step=first_step))
+        return iter(feat2seg.SampleStream(photos, curriculum, batch=2, seed=seed, first_step=first_step))
 
     unbroken, resumed = list(stream(0)), list(stream(2))
     assert (len(unbroken), len(resumed)) == (4, 2)
@@ -179,7 +181,7 @@ def test_batch_n_depends_on_the_seed_and_n_alone(photos: PhotoSet) -> None:
         for name, tensor in whole.items():
             torch.testing.assert_close(part[name], tensor, atol=0, rtol=0)
     assert not torch.equal(unbroken[0]["image"], next(stream(0, seed=2))["image"])
-    assert unbroken[0]["image"].shape == (2, 3, feat2seg.SIZE_PX, feat2seg.SIZE_PX)
+    assert unbroken[0]["image"].shape == (2, 3, 96, 96)
 
 
 # --- made-up videos -------------------------------------------------------------------------------------------------------------------

@@ -56,16 +56,10 @@ def check(estimate: Estimate) -> None:
 
 @pytest.fixture(params=tracker_names())
 def make(request: pytest.FixtureRequest) -> Callable[[], Tracker]:
-    """A builder of one of the registered trackers."""
+    """A builder of one of the registered trackers; a test that is not for all of them gives the names itself."""
     name: str = request.param
     params = {"boxes_xywh": clip()[1]} if name == "replay" else {}
     return lambda: create(name, **params)
-
-
-@pytest.fixture
-def follows(make: Callable[[], Tracker]) -> bool:
-    """False for the replay of a file, which does not look at the frames."""
-    return type(make()).__name__ != "Replay"
 
 
 def test_is_a_tracker(make: Callable[[], Tracker]) -> None:
@@ -127,9 +121,9 @@ def test_handed_out_boxes_are_copies(make: Callable[[], Tracker]) -> None:
     np.testing.assert_array_equal(last, expected)
 
 
-def test_init_again_starts_afresh(make: Callable[[], Tracker], follows: bool) -> None:
-    if not follows:
-        pytest.skip("a replay goes on with its rows by design")
+@pytest.mark.parametrize("make", [name for name in tracker_names() if name != "replay"], indirect=True)
+def test_init_again_starts_afresh(make: Callable[[], Tracker]) -> None:
+    """Not for the replay of a file, which goes on with its rows by design."""
     frames, truth = clip()
     expected = run(make(), frames, truth[0])
     tracker = make()

@@ -37,6 +37,7 @@ def test_the_first_jobs_error_is_raised_and_the_threads_go_on() -> None:
 
 def test_torch_uses_one_thread_in_each_and_as_many_as_before_outside() -> None:
     before = torch.get_num_threads()
+    torch.set_num_threads(2)
     together = threading.Barrier(2)
 
     def count() -> int:
@@ -44,9 +45,12 @@ def test_torch_uses_one_thread_in_each_and_as_many_as_before_outside() -> None:
         return torch.get_num_threads()
 
     workers = TorchWorkers(2, "test")
-    assert workers.run([count, count]) == [1, 1]
-    assert torch.get_num_threads() == before
-    workers.close()
+    try:
+        assert workers.run([count, count]) == [1, 1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+        workers.close()
 
 
 @pytest.mark.parametrize("count", [-1, 0, 1])

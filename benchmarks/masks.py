@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.recordings import shared_folder
-from sftrack.config import PipelineConfig
 from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.datasets import read_sequence, sequence_names
 from sftrack.datasets.sequence import box_of_mask
-from sftrack.feat2seg import Segmenter
+from sftrack.feat2seg import Feat2Seg, Segmenter
 from sftrack.metrics import jaccard
+from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import Window
 
 Mask = NDArray[np.bool_]
@@ -31,7 +31,10 @@ def main(arguments: list[str]) -> int:
     root = shared_folder(parser.parse_args(arguments).shared) / "data" / "DAVIS"
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    methods: dict[str, Method] = {"box": fill_box, "GrabCut": grab_cut, "feat2seg": feat2seg()}
+    methods: dict[str, Method] = {"box": fill_box, "GrabCut": grab_cut}
+    for size_px in (128, 160, 192):
+        methods[f"crop {size_px}"] = feat2seg(size_px)
+    methods["160, f32"] = feat2seg(160, torch.float32)
     names = sequence_names("DAVIS", root)
     scores = {method: {name: np.zeros(0) for name in names} for method in methods}
     seconds: dict[str, list[float]] = {method: [] for method in methods}
@@ -78,12 +81,16 @@ def grab_cut(image: ImageRGB, box: BoxXYWH) -> Mask:
     return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
 
 
-def feat2seg() -> Method:
+CONTEXT = 0.85
+"""The box is exact here, so the crop may be tighter than in tracking."""
+
+
+def feat2seg(size_px: int, dtype: torch.dtype | None = None) -> Method:
     """The network as the pipeline runs it: crop, segment, paste."""
-    segmenter, config = Segmenter.bundled(), PipelineConfig()
+    segmenter = Segmenter(load_network(Feat2Seg(), bundled_path("feat2seg")), dtype=dtype)
 
     def run(image: ImageRGB, box: BoxXYWH) -> Mask:
-        window = Window.around(box, config.crop_size_px, config.context)
+        window = Window.around(box, size_px, CONTEXT)
         size_wh = (image.shape[1], image.shape[0])
         seen = segmenter.segment(window.extract(image), window.to_window(box[None]), window.frame_box(size_wh))
         found: Mask = window.paste(seen.masks[0], size_wh) > 0.5

@@ -76,7 +76,7 @@ class ChannelPool:
             channel.started = False
         self._start(self.channels, image_rgb, box_xywh)
         for channel in self.channels:
-            channel.estimate = Estimate(box_xywh, 1.0) if channel.error is None else None
+            channel.estimate = Estimate(box_xywh.copy(), 1.0) if channel.error is None else None
 
     def update(self, image_rgb: ImageRGB) -> None:
         """One frame for every channel that could be started; see each `Channel.estimate` afterwards."""

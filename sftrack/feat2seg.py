@@ -211,6 +211,7 @@ ALIKE = 0.85
 def distinct_boxes(boxes_xywh: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The boxes `(N, 4)` among `(K, 4)` that differ, and for each of the K which of these stands for it, `(K,)`."""
     alike = iou(boxes_xywh[:, None], boxes_xywh[None])
+    np.fill_diagonal(alike, 1.0)
     chosen: list[int] = []
     for index in range(len(boxes_xywh)):
         if not chosen or alike[index, chosen].max() < ALIKE:

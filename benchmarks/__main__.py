@@ -1,6 +1,7 @@
 """`python -m benchmarks NAME ...`: runs `main(arguments)` of the module of that name."""
 
 import importlib
+import os
 import sys
 
 BENCHMARKS = {
@@ -17,6 +18,7 @@ def main(arguments: list[str]) -> int:
         for name, what in BENCHMARKS.items():
             print(f"python -m benchmarks {name:10s} {what}", file=sys.stderr)
         return 0 if arguments in (["-h"], ["--help"]) else 2
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as the program does
     return int(importlib.import_module(f"benchmarks.{arguments[0]}").main(arguments[1:]))
 
 

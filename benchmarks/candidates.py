@@ -12,7 +12,7 @@ CANDIDATES: tuple[ChannelConfig, ...] = (
     _of("csrt", target_px=24.0),
     _of("csrt", target_px=40.0),
     _of("csrt", target_px=40.0, template_size=160, scales=9, admm_iterations=2),
-    _of("csrt", target_px=40.0, template_size=140, scales=9, admm_iterations=2),
+    _of("csrt", target_px=40.0, template_size=130, scales=7, admm_iterations=2),
     _of("csrt", target_px=40.0, template_size=100, scales=17),
     _of("csrt", target_px=40.0, template_size=80, scales=9, admm_iterations=2),
     _of("kcf", target_px=40.0),

@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--frames", type=int, default=5000, help="length of the memory run, a looped clip")
     options = parser.parse_args(arguments)
     psutil.Process().cpu_affinity(psutil.Process().cpu_affinity()[:2])
+    cv2.setNumThreads(1)  # as the program does: the channels run side by side
     with tempfile.TemporaryDirectory() as folder:
         clip, box = make_clip(options, Path(folder))
         for video in (False, True):

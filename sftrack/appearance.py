@@ -50,15 +50,22 @@ class Appearance:
         patch = cv2.getRectSubPix(image_rgb, size, (float(x) - 0.5, float(y) - 0.5))
         return np.asarray(cv2.resize(patch, self._size_wh, interpolation=cv2.INTER_AREA), dtype=np.float32)
 
-    def looks(self, image_rgb: ImageRGB, boxes_xywh: NDArray[np.float64], masks: NDArray[np.float32]) -> NDArray[np.float64]:
-        """How much K boxes look like the target, `(K, 3)`: correlation with both templates in [-1, 1], overlap of colours in [0, 1]."""
-        rows, index = [], colour_index(image_rgb)
-        for box, mask in zip(boxes_xywh, masks, strict=True):
-            patch = self._cut(image_rgb, box)
-            correlations = [cv2.matchTemplate(patch, template, cv2.TM_CCOEFF_NORMED)[0, 0] for template in (self._first, self._recent)]
-            rows.append([*correlations, float(np.sqrt(self._colours * colours(index, mask)).sum())])
-        found = np.nan_to_num(np.array(rows), nan=0.0, posinf=0.0, neginf=0.0)
+    def correlations(self, image_rgb: ImageRGB, boxes_xywh: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How much the content of K boxes looks like the first and the recent template, `(K, 2)` in [-1, 1]."""
+        patches = [self._cut(image_rgb, box) for box in boxes_xywh]
+        templates = (self._first, self._recent)
+        rows = [[cv2.matchTemplate(patch, template, cv2.TM_CCOEFF_NORMED)[0, 0] for template in templates] for patch in patches]
+        found = np.nan_to_num(np.array(rows, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
         return np.asarray(np.clip(found, -1.0, 1.0), dtype=np.float64)
+
+    def colour_overlaps(self, image_rgb: ImageRGB, masks: NDArray[np.float32]) -> NDArray[np.float64]:
+        """How much the colours under K masks are those of the target on the first frame, `(K,)` in [0, 1] (Bhattacharyya coefficient)."""
+        index = colour_index(image_rgb)
+        return np.array([min(float(np.sqrt(self._colours * colours(index, mask)).sum()), 1.0) for mask in masks])
+
+    def looks(self, image_rgb: ImageRGB, boxes_xywh: NDArray[np.float64], masks: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Correlations with both templates and overlap of colours, `(K, 3)`."""
+        return np.column_stack([self.correlations(image_rgb, boxes_xywh), self.colour_overlaps(image_rgb, masks)])
 
     def remember(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         """Renew the recent template; call it on frames where the box is sure. The next search starts small again."""

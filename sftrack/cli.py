@@ -51,8 +51,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
     """Run the command and return its exit code; `prog` is the name shown for `track` by `run_tracker.py`."""
-    # read when PyTorch is loaded: threads that spin while they wait for one that has lost its core made a busy machine 20 times slower
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Read when PyTorch is loaded. Channels and networks share the cores by threads of their own (see `sftrack.workers`).
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     args_given = _join_negative_box(sys.argv[1:] if argv is None else argv)
     try:
         args = build_parser(prog).parse_args(args_given)
@@ -283,9 +283,12 @@ def _checked_start(box: "BoxXYWH | None", source: "FrameSource") -> "BoxXYWH | N
 
 
 def _make_tracker(config: "Config") -> "SFTracker":
+    import cv2
+
     from sftrack.config import resolve_device
     from sftrack.pipeline import SFTracker
 
+    cv2.setNumThreads(1)
     device = resolve_device(config.device)
     if not config.channels:
         return SFTracker.from_preset(config.preset, device=device, config=config.pipeline)

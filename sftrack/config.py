@@ -57,7 +57,7 @@ class PipelineConfig:
 
     view: Literal["crop", "frame"] = "crop"
     """What the networks see: a crop around the target (real time on a CPU) or the whole frame at 480 pixels, as in the paper."""
-    crop_size_px: int = 128
+    crop_size_px: int = 112
     """Side of the crop at working resolution; a multiple of 16."""
     context: float = 1.2
     """Side of the crop in the frame: 1 is twice the target's size (see `Window.around`)."""

@@ -204,7 +204,7 @@ def fold(network: nn.Module) -> nn.Module:
     return network
 
 
-ALIKE = 0.85
+ALIKE = 0.75
 """Overlap from which two boxes mean the same object."""
 
 
@@ -224,6 +224,15 @@ def fast_dtype(device: str) -> torch.dtype:
     # The question is newer than the oldest PyTorch that is supported.
     capabilities: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return torch.bfloat16 if device == "cpu" and capabilities.get("avx512_bf16", False) else torch.float32
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A crop `(1, 3, H, W)` and its features at half and quarter resolution, on the network's device."""
+
+    image: Tensor
+    half: Tensor
+    quarter: Tensor
 
 
 @dataclass(frozen=True)
@@ -263,24 +272,34 @@ class Segmenter:
             frame_xywh: where the whole frame lies, in crop pixels; what is beyond it is not looked at.
             workers: threads that share the boxes of the batch among them; without them it is one batch in this thread.
         """
+        return self.decode(self.encode(crop_rgb), boxes_xywh, frame_xywh, workers)
+
+    @torch.inference_mode()
+    def encode(self, crop_rgb: ImageRGB) -> Encoded:
+        """What does not depend on the boxes; `decode` goes on with it."""
+        image = torch.from_numpy(crop_rgb).to(self._network.mean.device)[None].permute(0, 3, 1, 2).to(self._dtype).div_(255.0)
+        image = image.contiguous(memory_format=torch.channels_last)
+        return Encoded(image, *self._network.encode(image))
+
+    def decode(
+        self, encoded: Encoded, boxes_xywh: NDArray[np.float64], frame_xywh: BoxXYWH, workers: TorchWorkers | None = None
+    ) -> Segmentations:
+        """The second half of `segment`, with the same arguments."""
         distinct, owner = distinct_boxes(boxes_xywh)
         parts = np.array_split(distinct, min(workers.count if workers else 1, len(distinct)))
-        jobs = [partial(self._segment, crop_rgb, part, frame_xywh) for part in parts]
+        jobs = [partial(self._decode, encoded, part, frame_xywh) for part in parts]
         done = workers.run(jobs) if workers else [job() for job in jobs]
         masks, descriptors = (np.concatenate(arrays) for arrays in zip(*done, strict=True))
         return Segmentations(masks[owner], descriptors[owner])
 
     @torch.inference_mode()
-    def _segment(
-        self, crop_rgb: ImageRGB, boxes_xywh: NDArray[np.float64], frame_xywh: BoxXYWH
+    def _decode(
+        self, encoded: Encoded, boxes_xywh: NDArray[np.float64], frame_xywh: BoxXYWH
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        device = self._network.mean.device
-        image = torch.from_numpy(crop_rgb).to(device)[None].permute(0, 3, 1, 2).to(self._dtype).div_(255.0)
-        drawn = rasterise(np.concatenate([boxes_xywh, frame_xywh[None]]), (crop_rgb.shape[1], crop_rgb.shape[0]))
-        layers = torch.from_numpy(drawn).to(device, self._dtype)[:, None]
+        image, half, quarter = encoded.image, encoded.half, encoded.quarter
+        drawn = rasterise(np.concatenate([boxes_xywh, frame_xywh[None]]), (image.shape[3], image.shape[2]))
+        layers = torch.from_numpy(drawn).to(image.device, self._dtype)[:, None]
         boxes, visible = layers[:-1], layers[-1:]
-        image = image.contiguous(memory_format=torch.channels_last)
-        half, quarter = self._network.encode(image)
         masks = self._network.decode(image, half, quarter, boxes, visible).float().sigmoid()
         quarter = quarter.float()
         shares = functional.avg_pool2d(masks, 4).flatten(1)

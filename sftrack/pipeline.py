@@ -202,9 +202,11 @@ class SFTracker:
         window = self._window_on(box_around(center_xy(boxes[trusted]), target.box_xywh[2:]))
         crop, boxes_in_window = window.extract(image_rgb), window.to_window(boxes)
         with self._timed("feat2seg"):
-            seen = self._segmenter.segment(crop, boxes_in_window, window.frame_box(self._frame_size_wh), self._workers)
+            encoding = self._workers.start(partial(self._segmenter.encode, crop))
+            correlations = target.appearance.correlations(crop, boxes_in_window)  # meanwhile
+            seen = self._segmenter.decode(encoding.result(), boxes_in_window, window.frame_box(self._frame_size_wh), self._workers)
         with self._timed("combine"):
-            looks = target.appearance.looks(crop, boxes_in_window, seen.masks)
+            looks = np.column_stack([correlations, target.appearance.colour_overlaps(crop, seen.masks)])
         evidence = Evidence(
             boxes_in_window,
             scores,
@@ -220,7 +222,7 @@ class SFTracker:
         )
         with self._timed("combine"):
             features = evidence.features()
-            overlaps, weights = self._combiner.weigh(features)
+            [(overlaps, weights)] = self._workers.run([partial(self._combiner.weigh, features)])
             weights = agree(boxes, overlaps, weights)
         with self._timed("spectral"):
             refined = self._spectral.push(fuse(seen.masks, weights), window)

@@ -8,7 +8,7 @@ from sftrack.contracts import Tracker
 from sftrack.errors import ConfigError
 
 LIGHT: tuple[ChannelConfig, ...] = (
-    ChannelConfig("csrt", "csrt", {"target_px": 40.0, "template_size": 140, "scales": 9, "admm_iterations": 2}),
+    ChannelConfig("csrt", "csrt", {"target_px": 40.0, "template_size": 130, "scales": 7, "admm_iterations": 2}),
     ChannelConfig("dcf", "dcf", {"window_px": 160.0, "padding": 2.0, "scales": 7, "scale_step": 1.05, "constraint": 2, "rate": 0.02}),
     ChannelConfig("template", "template", {}),
     ChannelConfig("flow", "flow", {"keeps_aspect": False}),

@@ -82,8 +82,8 @@ class Window:
             if x0 < width and y0 < height:
                 padded[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
             inside = padded
-        # Shrinking by a whole number is fast, by any other area-weighted number slow: interpolate to the nearest multiple first.
-        multiple = max(self.extent_wh[0] // self.size_wh[0], 1)
+        # Averaging whole pixels is fast, parts of pixels slow: interpolate to a multiple first, which loses less than half of the pixels.
+        multiple = max(-(-self.extent_wh[0] // (2 * self.size_wh[0])), 1)
         near = cv2.resize(inside, (self.size_wh[0] * multiple, self.size_wh[1] * multiple), interpolation=cv2.INTER_LINEAR)
         return np.asarray(cv2.resize(near, self.size_wh, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 

@@ -5,7 +5,7 @@ and when other programs use the cores too it slows them down many times over.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
@@ -20,9 +20,13 @@ class TorchWorkers:
         self.count = max(count, 1)
         self._pool = ThreadPoolExecutor(self.count, name, initializer=torch.set_num_threads, initargs=(1,))
 
+    def start(self, job: Callable[[], Result]) -> Future[Result]:
+        """Begin a job; the caller goes on and asks the future for the result."""
+        return self._pool.submit(job)
+
     def run(self, jobs: Sequence[Callable[[], Result]]) -> list[Result]:
         """Run all jobs at the same time, as far as there are threads; results in the jobs' order. The first error is raised."""
-        return [future.result() for future in [self._pool.submit(job) for job in jobs]]
+        return [future.result() for future in [self.start(job) for job in jobs]]
 
     def close(self) -> None:
         """End the threads."""

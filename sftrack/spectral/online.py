@@ -29,8 +29,9 @@ class OnlineSFSeg:
         self._maps.append((window, segmentation))
         s = np.concatenate([window.move(mask[None], source) for source, mask in self._maps])
         x = s
-        for _ in range(self._iterations):
-            x = power_step(x, s, s, p=self._p, alpha=self._alpha, kernel_size=self._kernel_size)
+        for iteration in range(self._iterations):
+            first = len(s) - 1 if iteration == self._iterations - 1 else 0
+            x = power_step(x, s, s, p=self._p, alpha=self._alpha, kernel_size=self._kernel_size, first=first)
             x = x / (np.sqrt(np.square(x).sum()) + EPSILON)
         newest = x[-1]
         # The eigenvector has no scale; the peak of the input says how sure the segmentation was.

@@ -17,20 +17,19 @@ def gaussian(size: int) -> NDArray[np.float32]:
     return np.asarray(weights / weights.sum(), dtype=np.float32)
 
 
-def smooth(volume: Volume, kernel_size: tuple[int, int, int]) -> Volume:
-    """Separable 3D Gaussian `(kt, ky, kx)` with zeros outside the volume."""
+def smooth(volume: Volume, kernel_size: tuple[int, int, int], first: int = 0) -> Volume:
+    """Separable 3D Gaussian `(kt, ky, kx)` with zeros outside the volume; frames from `first` on, `(T - first, H, W)`."""
     in_time, in_y, in_x = (gaussian(size) for size in kernel_size)
-    planes = [cv2.sepFilter2D(plane, -1, in_x, in_y, borderType=cv2.BORDER_CONSTANT) for plane in volume]
-    reach = len(in_time) // 2
-    result = np.zeros_like(volume)
-    for t in range(len(planes)):
-        for offset in range(-reach, reach + 1):
-            if 0 <= t + offset < len(planes):
-                result[t] += in_time[reach + offset] * planes[t + offset]
-    return result
+    times = np.arange(len(volume))
+    offsets = times[None] - times[first:, None] + len(in_time) // 2
+    weights = np.where((offsets >= 0) & (offsets < len(in_time)), in_time[np.clip(offsets, 0, len(in_time) - 1)], np.float32(0.0))
+    summed = np.tensordot(weights, volume, axes=1).astype(volume.dtype)
+    return np.stack([cv2.sepFilter2D(plane, -1, in_x, in_y, borderType=cv2.BORDER_CONSTANT) for plane in summed])
 
 
-def power_step(x: Volume, s: Volume, f: Volume, *, p: float, alpha: float, kernel_size: tuple[int, int, int] = (5, 5, 5)) -> Volume:
+def power_step(
+    x: Volume, s: Volume, f: Volume, *, p: float, alpha: float, kernel_size: tuple[int, int, int] = (5, 5, 5), first: int = 0
+) -> Volume:
     """One un-normalised step of power iteration with the affinities of Eq. 2, `M_ij = s_i^p s_j^p (1 - alpha (f_i - f_j)^2) G_ij`.
 
     With `y = s^p x` (Eq. 7, times alpha so that alpha may be 0): `s^p ((1 - alpha f^2) G*y - alpha G*(f^2 y) + 2 alpha f G*(f y))`.
@@ -42,9 +41,11 @@ def power_step(x: Volume, s: Volume, f: Volume, *, p: float, alpha: float, kerne
         p: influence of the unary map.
         alpha: sensitivity to differences in `f`.
         kernel_size: `(kt, ky, kx)`, odd, at least 3.
+        first: compute only the frames from this one on, `(T - first, H, W)`; the last step of a live stream needs only the newest.
     """
     unary = s**p
     y = unary * x
-    a, b, c = smooth(y, kernel_size), smooth(f * f * y, kernel_size), smooth(f * y, kernel_size)
-    step: Volume = unary * (a - alpha * a * f * f + alpha * (2.0 * f * c - b))
+    a, b, c = (smooth(volume, kernel_size, first) for volume in (y, f * f * y, f * y))
+    f = f[first:]
+    step: Volume = unary[first:] * (a - alpha * a * f * f + alpha * (2.0 * f * c - b))
     return step

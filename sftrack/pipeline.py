@@ -28,10 +28,13 @@ from sftrack.workers import TorchWorkers
 
 RECORD_RATE = 0.15
 DESCRIPTOR_RATE = 0.1
+SIZE_RATE = 0.1
 FAMILIAR_LOOK = 0.5
 """Likeness (correlation with a template, or overlap of colours) under which the score falls in proportion."""
-FOUND_LIKENESS = 0.6
-"""Correlation from which a place found by the search is tried."""
+FOUND_LIKENESS = 0.5
+"""Correlation from which a place found by the search is tried ..."""
+FOUND_COLOURS = 0.7
+"""... if its colours overlap with those of the first frame by this."""
 
 
 @dataclass
@@ -53,6 +56,7 @@ class Target:
     record: dict[str, float]
     appearance: Appearance
     last_good_xywh: BoxXYWH
+    sure_size_wh: NDArray[np.float64]
     look: float = 1.0
     low_frames: int = 0
 
@@ -191,7 +195,7 @@ class SFTracker:
         descriptor = seen.descriptors[0]
         record = {name: 0.7 for name in self.channel_names}
         appearance = Appearance(crop, box_in_window, mask)
-        return Target(box, 1.0, "tracking", window, mask, mask, first_box, descriptor, descriptor.copy(), record, appearance, box)
+        return Target(box, 1.0, "tracking", window, mask, mask, first_box, descriptor, descriptor.copy(), record, appearance, box, box[2:])
 
     def _fuse(self, image_rgb: ImageRGB, live: list[Channel], target: Target) -> NDArray[np.float64]:
         """From the channels' boxes to the fused box; returns the channels' weights."""
@@ -274,21 +278,33 @@ class SFTracker:
             target.state = "tracking"
         elif target.state != "lost":
             target.state = "uncertain"
-        if target.state != "lost":
+        if target.state != "lost" and target.score >= self.config.lost_below:
             target.last_good_xywh = target.box_xywh
+        if target.state == "tracking":
+            target.sure_size_wh = target.sure_size_wh + SIZE_RATE * (target.box_xywh[2:] - target.sure_size_wh)
 
     def _mend(self, image_rgb: ImageRGB, target: Target) -> None:
         """Channels that stay off a sure target go back to it; a lost target is searched for."""
         if target.state == "tracking":
             self._restart([channel for channel in self._pool.channels if channel.frames_off >= self.config.restart_after], image_rgb)
         elif target.state == "lost":
+            # Boxes shrink while a target leaves the frame; it comes back in the size that it had before.
+            place = box_around(center_xy(target.last_good_xywh), target.sure_size_wh)
             with self._timed("search"):
-                found = target.appearance.search(image_rgb, target.last_good_xywh)
-            if found is not None and found.likeness >= FOUND_LIKENESS:
+                found = target.appearance.search(image_rgb, place)
+                known = found is not None and found.likeness >= FOUND_LIKENESS and self._has_its_colours(image_rgb, found.box_xywh, target)
+            if found is not None and known:
                 target.box_xywh = target.last_good_xywh = keep_in_frame(found.box_xywh, self._frame_size_wh)
                 target.low_frames, target.state, target.score = 0, "uncertain", self.config.lost_below
                 self._spectral.clear()
                 self._restart(self._pool.channels, image_rgb)
+
+    def _has_its_colours(self, image_rgb: ImageRGB, box: BoxXYWH, target: Target) -> bool:
+        """Whether what would be segmented in a box has the colours of the target: many things have the shape of a small template."""
+        window = self._window_on(box)
+        crop = window.extract(image_rgb)
+        seen = self._segmenter.segment(crop, window.to_window(box[None]), window.frame_box(self._frame_size_wh), self._workers)
+        return bool(target.appearance.colour_overlaps(crop, seen.masks)[0] >= FOUND_COLOURS)
 
     def _restart(self, channels: list[Channel], image_rgb: ImageRGB) -> None:
         """Start channels again from the fused box."""

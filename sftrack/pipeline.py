@@ -33,7 +33,7 @@ FAMILIAR_LOOK = 0.5
 """Likeness (correlation with a template, or overlap of colours) under which the score falls in proportion."""
 FOUND_LIKENESS = 0.5
 """Correlation from which a place found by the search is tried ..."""
-FOUND_COLOURS = 0.7
+FOUND_COLOURS = 0.6
 """... if its colours overlap with those of the first frame by this."""
 
 

@@ -1,7 +1,7 @@
 """Errors that a user can act on.
 
 Each message says what was expected, what was given and what to do. The command line prints it as one line on stderr and exits with
-`exit_code`: 2 for the user's mistakes, 1 for failures of ours.
+`exit_code`: 2 for what the user can mend (a bad box, a full disk, a camera that is gone), 1 for failures of ours.
 """
 
 
@@ -25,8 +25,6 @@ class SourceError(SFTrackError):
 
 class SourceLostError(SFTrackError):
     """A live source that disappeared and did not come back."""
-
-    exit_code = 1
 
 
 class SinkError(SFTrackError):

@@ -84,7 +84,7 @@ def test_camera_that_stays_away_ends_with_an_error_after_all_retries() -> None:
         list(frames)
     assert waits == [1.0, 2.0, 5.0]
     assert "\n" not in str(caught.value)
-    assert caught.value.exit_code == 1
+    assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize("capture", [FakeCapture(is_open=False), FakeCapture(0), FakeCapture(0, ending=fail)])

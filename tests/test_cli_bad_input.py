@@ -205,7 +205,7 @@ def test_a_camera_that_disappears_leaves_what_was_tracked(run_cli: RunCli, monke
     monkeypatch.setattr("sftrack.sources.CameraSource", camera)
     monkeypatch.setattr(FadingCamera, "opened", 0)
     done = run_cli("--camera", "0", *BOX, "--out", "out")
-    assert done.code == 1
+    assert done.code == 2
     assert waits == [1.0, 2.0, 5.0]
     last = done.err.splitlines()[-1]
     assert "disappeared" in last

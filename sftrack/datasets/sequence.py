@@ -46,10 +46,7 @@ class Sequence:
         Raises:
             SourceError: the file is missing or is not an image.
         """
-        image_bgr = cv2.imread(str(self.frame_paths[index]), cv2.IMREAD_COLOR)
-        if image_bgr is None:
-            raise SourceError(f"expected an image at {self.frame_paths[index]}, found none that can be read")
-        return np.asarray(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        return read_rgb(self.frame_paths[index])
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[ImageRGB]:
         """Frames `start` to `stop - 1`, read one at a time."""
@@ -77,6 +74,18 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     if labels is None:
         raise SourceError(f"expected a mask image at {path}, found none that can be read")
     return np.asarray(labels > 0 if labels.ndim == 2 else (labels > 0).any(axis=2), dtype=np.bool_)
+
+
+def read_rgb(path: Path) -> ImageRGB:
+    """A picture as `(H, W, 3) uint8` in RGB order.
+
+    Raises:
+        SourceError: the file is missing or is not an image.
+    """
+    image_bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image_bgr is None:
+        raise SourceError(f"expected an image at {path}, found none that can be read")
+    return np.asarray(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def box_of_mask(mask: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sftrack.boxes import box_around, center_xy
 from sftrack.contracts import BoxXYWH, ImageRGB
-from sftrack.datasets.sequence import box_of_mask
+from sftrack.datasets.sequence import box_of_mask, read_rgb
 from sftrack.errors import SourceError
 from sftrack.window import BORDER_VALUE, rasterise
 
@@ -36,18 +36,6 @@ class Item:
     picture: int
     label: int
     weight: float
-
-
-def read_rgb(path: Path) -> ImageRGB:
-    """Read a picture as RGB.
-
-    Raises:
-        SourceError: missing or not a picture.
-    """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise SourceError(f"expected a picture, could not read '{path}'; check the data folder")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _read_labels(path: Path) -> NDArray[np.uint8]:

@@ -31,9 +31,3 @@ def success_curve(boxes_xywh: ArrayLike, truth_xywh: ArrayLike) -> NDArray[np.fl
 def success_auc(boxes_xywh: ArrayLike, truth_xywh: ArrayLike) -> float:
     """Area under the success curve of one sequence: the mean of its 21 values. Data sets report the mean over sequences."""
     return float(success_curve(boxes_xywh, truth_xywh).mean())
-
-
-def jaccard(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Intersection over union of two masks `(H, W) bool`; 1 where both are empty (DAVIS convention)."""
-    union = np.count_nonzero(mask | truth)
-    return np.count_nonzero(mask & truth) / union if union else 1.0

@@ -1,0 +1,1 @@
+"""What SiamRPN++, SiamBAN and NanoTrack share: crops, the tracking procedure, parts of their networks."""

@@ -195,12 +195,15 @@ class Feat2Seg(nn.Module):
 
 
 def fold(network: nn.Module) -> nn.Module:
-    """Merge every batch norm into the convolution before it, in place; for a network in eval mode."""
-    for part in network.children():
-        if isinstance(part, nn.Sequential | nn.ModuleList) and isinstance(part[0], nn.Conv2d) and isinstance(part[1], nn.BatchNorm2d):
-            part[0], part[1] = fuse_conv_bn_eval(part[0], part[1]), nn.Identity()
+    """Merge every batch norm into the convolution defined right before it, in place; for a network in eval mode."""
+    before, before_name = network, ""
+    for name, part in list(network.named_children()):
+        if isinstance(part, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
+            setattr(network, before_name, fuse_conv_bn_eval(before, part))
+            setattr(network, name, nn.Identity())
         else:
             fold(part)
+        before, before_name = part, name
     return network
 
 

@@ -1,0 +1,43 @@
+"""Depthwise cross-correlation of template and search features, and the branch of SiamRPN++'s head around it."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def depthwise_xcorr(search: Tensor, kernel: Tensor, padding: int = 0) -> Tensor:
+    """Slide every channel of the template over the same channel of the search map, all in one grouped convolution.
+
+    Args:
+        search: `(B, C, H, W)`.
+        kernel: `(B, C, h, w)`.
+        padding: rows and columns of zeros around the search map.
+
+    Returns:
+        `(B, C, H - h + 1 + 2 * padding, W - w + 1 + 2 * padding)`; not normalised (SiamRPN++, section 3.3).
+    """
+    batch, channels, height, width = search.shape
+    joined = search.reshape(1, batch * channels, height, width)
+    out = functional.conv2d(joined, kernel.reshape(batch * channels, 1, *kernel.shape[2:]), padding=padding, groups=batch * channels)
+    return out.reshape(batch, channels, *out.shape[2:])
+
+
+class CorrelationBranch(nn.Module):
+    """What one branch (classes or boxes) makes of one level's features; the names are those of the official state dicts."""
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.conv_kernel = self._adjust(channels)
+        self.conv_search = self._adjust(channels)
+        self.head = nn.Sequential(
+            *(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)),
+            nn.Conv2d(channels, outputs, 1),
+        )
+
+    @staticmethod
+    def _adjust(channels: int) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(channels, channels, 3, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+
+    def forward(self, kernel: Tensor, search: Tensor) -> Tensor:
+        """`conv_kernel` of the template features, which stays the same for all frames, and search features, to a map of logits."""
+        out: Tensor = self.head(depthwise_xcorr(self.conv_search(search), kernel))
+        return out

@@ -39,6 +39,10 @@ class WeightsError(SFTrackError):
     """A weights file that is missing, damaged, or does not fit its network."""
 
 
+class MissingWeightsError(WeightsError):
+    """Weights that were not fetched yet; the message says with which command, or from where by hand."""
+
+
 class NotInitialisedError(SFTrackError, RuntimeError):
     """`update` was called before `init`."""
 

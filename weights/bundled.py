@@ -50,21 +50,25 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None
     wanted = network.state_dict()
     missing, unexpected = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
     if missing or unexpected:
-        name = (missing or unexpected)[0]
-        nearest = difflib.get_close_matches(name, unexpected if missing else list(wanted), n=1)
+        names = missing or unexpected
+        nearest = difflib.get_close_matches(names[0], unexpected if missing else list(wanted), n=1)
         hint = f", nearest is '{nearest[0]}'" if nearest else ""
-        what = "lacks" if missing else "has the unknown tensor"
+        what = "lacks" if missing else f"has the unknown tensor{'s' if len(names) > 1 else ''}"
+        others = f": {_first(unexpected)}" if missing and len(unexpected) > 1 else ""
         raise WeightsError(
-            f"expected the {len(wanted)} tensors of {type(network).__name__}, '{origin}' {what} '{name}'{hint} "
-            f"({len(missing)} missing, {len(unexpected)} unexpected); use weights made for this version"
+            f"expected the {len(wanted)} tensors of {type(network).__name__}, '{origin}' {what} {_first(names)}{hint} "
+            f"({len(missing)} missing, {len(unexpected)} unexpected{others}); use weights made for this network"
         )
-    for name, tensor in tensors.items():
-        if tensor.shape != wanted[name].shape:
-            raise WeightsError(
-                f"expected '{name}' of shape {tuple(wanted[name].shape)}, got {tuple(tensor.shape)} in '{origin}'; "
-                "use weights made for this version"
-            )
+    differing = [name for name in wanted if tensors[name].shape != wanted[name].shape]
+    if differing:
+        shapes = f"expected '{differing[0]}' of shape {tuple(wanted[differing[0]].shape)}, got {tuple(tensors[differing[0]].shape)}"
+        more = f" (and {len(differing) - 1} more: {_first(differing[1:])})" if len(differing) > 1 else ""
+        raise WeightsError(f"{shapes} in '{origin}'{more}; use weights made for this network")
     network.load_state_dict(dict(tensors))
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def save_network(network: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:

@@ -1,0 +1,58 @@
+"""From `create(..., weights=...)` to a network that holds exactly those weights."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sftrack.errors import WeightsError
+from sftrack.weights import registry
+from sftrack.weights.bundled import fill
+from sftrack.weights.checkpoints import is_counter, read_checkpoint, state_dict_of
+
+
+def load_state_dict(source: str | Path | Mapping[str, Tensor] | None, name: str) -> dict[str, Tensor]:
+    """The tensors by official name, float32, on the CPU; never runs code from a file.
+
+    Args:
+        source: a safetensors or PyTorch file, a state dict (bare or wrapped), or None for the registry's file.
+        name: of the weights in the registry (`weights/weights.toml`); only used where `source` is None and in messages.
+
+    Raises:
+        MissingWeightsError: `source` is None, and the file was not fetched yet; the message says how.
+        WeightsError: the file is missing, empty, cut short or no checkpoint.
+    """
+    tensors: dict[str, Tensor]
+    if isinstance(source, Mapping):
+        tensors = state_dict_of(source, f"weights given for {name}")
+    else:
+        tensors = read_checkpoint(registry.locate(name) if source is None else Path(source)).tensors
+    return tensors
+
+
+def load_into(network: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+    """Fill a network with a state dict that has exactly its names and shapes, and put it in eval mode.
+
+    Batch norm's `num_batches_tracked` may be missing on either side: old files lack it and no prediction needs it.
+
+    Args:
+        name: what the weights are for, in messages.
+
+    Raises:
+        WeightsError: missing, unexpected or differently shaped tensors (the first are named, with the nearest match and the counts; where
+            the names are those of another network of the registry, that is said), or values that are not finite.
+    """
+    own = network.state_dict()
+    given = {key: tensor for key, tensor in state.items() if key in own or not is_counter(key)}
+    given |= {key: tensor for key, tensor in own.items() if is_counter(key) and key not in given}
+    try:
+        fill(network, given, name)
+    except WeightsError as error:
+        others = registry.recognise(state)
+        hint = f"; these are weights of {' or '.join(others)}" if others else ""
+        raise WeightsError(f"{error}{hint}") from error
+    odd = next((key for key, tensor in given.items() if not torch.isfinite(tensor).all()), None)
+    if odd is not None:
+        raise WeightsError(f"expected finite weights, '{name}' holds NaN or infinity in '{odd}'; fetch them again")
+    network.eval()

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from sftrack.metrics import boundary, boundary_f, jaccard
 
+Measure = Callable[..., float]
 masks = arrays(np.bool_, (12, 17))
 EMPTY, FULL = np.zeros((12, 17), dtype=bool), np.ones((12, 17), dtype=bool)
 
@@ -24,7 +26,7 @@ def test_jaccard_of_shifted_squares_is_known() -> None:
 
 
 @pytest.mark.parametrize("measure", [jaccard, boundary_f])
-def test_empty_masks_follow_the_convention_of_davis(measure) -> None:
+def test_empty_masks_follow_the_convention_of_davis(measure: Measure) -> None:
     square = rectangle(3, 3, 5, 5, EMPTY.shape)
     assert measure(EMPTY, EMPTY) == 1.0
     assert measure(square, EMPTY) == 0.0
@@ -91,7 +93,7 @@ def test_matching_equals_dilation_with_a_disk(mask: np.ndarray, truth: np.ndarra
 
 @pytest.mark.parametrize("measure", [jaccard, boundary_f])
 @pytest.mark.parametrize("bad", [EMPTY[:5], EMPTY[0], EMPTY.astype(np.uint8), EMPTY.astype(np.float32)])
-def test_refuses_what_is_no_pair_of_masks(measure, bad: np.ndarray) -> None:
+def test_refuses_what_is_no_pair_of_masks(measure: Measure, bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match="two boolean masks"):
         measure(bad, EMPTY)
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -107,6 +109,6 @@ def test_warping_fetches_values_from_where_the_flow_points() -> None:
         (TRUTH, TRUTH, {"frames_rgb": [np.zeros((48, 64), np.uint8)] * 5}, "RGB images"),
     ],
 )
-def test_refuses_what_does_not_fit_together(masks, truth, more, words: str) -> None:
+def test_refuses_what_does_not_fit_together(masks: list[np.ndarray], truth: list[np.ndarray], more: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         temporal_consistency(masks, truth, **more)

@@ -1,0 +1,1 @@
+"""What the trackers with online learning (DiMP and its kin, ATOM, D3S) share: backbone, sample patches, augmentation, box refinement."""

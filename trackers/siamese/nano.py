@@ -29,7 +29,8 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, C, H, W)` to the same."""
-        return x * self.fc2(self.fc1(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
+        factors: Tensor = self.fc2(self.fc1(x.mean((2, 3), keepdim=True)).relu())
+        return x * factors.sigmoid()
 
 
 class PixelCorrelation(nn.Module):
@@ -52,12 +53,13 @@ class PixelCorrelation(nn.Module):
 
     def kernel(self, template: Tensor) -> Tensor:
         """Template features `(1, C, 8, 8)` to one row of `C` weights per position, `(1, 64, C)`."""
-        return self.conv_kernel(template).flatten(2).transpose(1, 2).contiguous()
+        kernel: Tensor = self.conv_kernel(template)
+        return kernel.flatten(2).transpose(1, 2).contiguous()
 
     def forward(self, kernel: Tensor, search: Tensor) -> Tensor:
         """`kernel` and search features `(1, C, S, S)` to `(1, 64, S, S)`, or one smaller."""
         adjusted = self.conv_search(search)
-        correlation = torch.matmul(kernel, adjusted.flatten(2)).unflatten(2, adjusted.shape[2:])
+        correlation = torch.matmul(kernel, adjusted.flatten(2)).reshape(1, -1, *adjusted.shape[2:])
         result: Tensor = self.conv(self.CA_layer(correlation))
         return result
 

@@ -28,7 +28,8 @@ def boxes_from_distances(points: NDArray[np.float32], distances: NDArray[np.floa
     """Candidates `(4, N)` from points `(N, 2)` and the distances `(4, N)` to the left, top, right and bottom edge."""
     x0, y0 = points[:, 0] - distances[0], points[:, 1] - distances[1]
     x1, y1 = points[:, 0] + distances[2], points[:, 1] + distances[3]
-    return np.stack([(x0 + x1) * np.float32(0.5), (y0 + y1) * np.float32(0.5), x1 - x0, y1 - y0])
+    with np.errstate(invalid="ignore"):  # infinite distances; the procedure takes no box that is not finite
+        return np.stack([(x0 + x1) * np.float32(0.5), (y0 + y1) * np.float32(0.5), x1 - x0, y1 - y0])
 
 
 def foreground_scores(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,118 @@
+"""How a network is run: by PyTorch anywhere, or by onnxruntime, which needs a third of the time for small networks on a CPU.
+
+Both take arrays and give arrays. onnxruntime runs what PyTorch exports from the module itself when the engine is made (0.3 s for NanoTrack),
+so any weights work and no second file has to be kept in step. The exporter is the one by TorchScript: its successor needs 8 s and another
+package for the same graph, which is no faster.
+"""
+
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+Array = NDArray[Any]
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""What a network may compute in, by name."""
+
+OPSET = 17
+"""Version of the ONNX operators; onnxruntime knows it since 1.12."""
+
+
+class Engine(Protocol):
+    """Runs one network."""
+
+    def run(self, *inputs: Array | Tensor) -> list[Array]:
+        """All inputs of the module's `forward` to all its outputs, floating-point ones as float32; tensors come from `TorchEngine.keep`."""
+        ...
+
+
+class TorchEngine:
+    """A module in PyTorch, on any device. It is moved there and belongs to the engine from then on."""
+
+    def __init__(self, network: nn.Module, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
+        self._network = network.eval().to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._device = torch.device(device)
+        self._pinned: dict[int, Tensor] = {}
+
+    @torch.inference_mode()
+    def keep(self, *inputs: Array | Tensor) -> list[Tensor]:
+        """As `run`, but the outputs stay on the device, in its precision, to be given to later runs."""
+        outputs = self._network(*(self._on_device(place, value) for place, value in enumerate(inputs)))
+        return [outputs] if isinstance(outputs, Tensor) else list(outputs)
+
+    @torch.inference_mode()
+    def run(self, *inputs: Array | Tensor) -> list[Array]:
+        """See `Engine`. The host waits for a GPU once."""
+        outputs = [output.float() if output.is_floating_point() else output for output in self.keep(*inputs)]
+        if self._device.type == "cpu":
+            return [output.numpy() for output in outputs]
+        joined = torch.cat([output.flatten() for output in outputs]).cpu()
+        parts = torch.split(joined, [output.numel() for output in outputs])
+        return [part.reshape(output.shape).to(output.dtype).numpy() for part, output in zip(parts, outputs, strict=True)]
+
+    def _on_device(self, place: int, value: Array | Tensor) -> Tensor:
+        if isinstance(value, Tensor):
+            return value.to(self._device)
+        tensor = torch.from_numpy(np.ascontiguousarray(value))
+        if self._device.type != "cuda":
+            return tensor.to(self._device)
+        # One page-locked buffer per input: the copy does not block, and `run` has waited for the last one before this one is overwritten.
+        pinned = self._pinned.get(place)
+        if pinned is None or pinned.shape != tensor.shape or pinned.dtype != tensor.dtype:
+            pinned = self._pinned[place] = torch.empty_like(tensor, pin_memory=True)
+        return pinned.copy_(tensor).to(self._device, non_blocking=True)
+
+
+class OnnxEngine:
+    """A module exported to onnxruntime, on one thread of the CPU: for networks this small two threads cost more than they bring."""
+
+    def __init__(self, network: nn.Module, examples: Sequence[Tensor]) -> None:
+        """`examples`: inputs of the shapes and types that `run` will get, on the CPU.
+
+        Raises:
+            Exception: of PyTorch's exporter or of onnxruntime, where one of them does not know an operator.
+        """
+        import onnxruntime
+
+        self._names = [f"input{place}" for place in range(len(examples))]
+        graph: Any = io.BytesIO()  # which this exporter takes, though the annotation of the joint function asks for a path
+        inputs = tuple(example.clone() for example in examples)  # what was made in inference mode cannot be traced
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # that it is the older exporter, and that shapes are constants: both are meant
+            torch.onnx.export(network.eval(), inputs, graph, input_names=self._names, opset_version=OPSET, dynamo=False)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors
+        self._session = onnxruntime.InferenceSession(graph.getvalue(), options, providers=["CPUExecutionProvider"])
+
+    def run(self, *inputs: Array | Tensor) -> list[Array]:
+        """See `Engine`."""
+        arrays = (value.numpy() if isinstance(value, Tensor) else np.ascontiguousarray(value) for value in inputs)
+        outputs: list[Array] = self._session.run(None, dict(zip(self._names, arrays, strict=True)))
+        return outputs
+
+
+def has_onnxruntime() -> bool:
+    """Whether onnxruntime is installed, and onnx, through which PyTorch writes for it."""
+    return importlib.util.find_spec("onnxruntime") is not None and importlib.util.find_spec("onnx") is not None
+
+
+def fastest_engine(network: nn.Module, examples: Sequence[Tensor], device: str = "cpu", dtype: torch.dtype = torch.float32) -> Engine:
+    """onnxruntime for float32 on the CPU if it is installed and can run the network, else PyTorch; the module belongs to the engine."""
+    if device == "cpu" and dtype == torch.float32 and has_onnxruntime():
+        try:
+            return OnnxEngine(network, examples)
+        except Exception as error:  # the exporter's and onnxruntime's errors have no common base
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            log.warning("onnxruntime cannot run %s, PyTorch does (slower): %s", type(network).__name__, reason)
+    return TorchEngine(network, device, dtype)

@@ -21,7 +21,7 @@ if (_checkout / "pyproject.toml").is_file() and (_checkout / "gui" / "__init__.p
 
 if TYPE_CHECKING:
     from sftrack.config import ChannelConfig, Config, PipelineConfig, load_config
-    from sftrack.contracts import ChannelResult, Estimate, Frame, FrameSource, ResultSink, Tracker, TrackResult
+    from sftrack.contracts import ChannelResult, Estimate, Frame, FrameSource, RegionMask, ResultSink, Tracker, TrackResult
     from sftrack.errors import SFTrackError
     from sftrack.overlay import draw_result
     from sftrack.pipeline import SFTracker
@@ -36,6 +36,7 @@ _HOMES = {
     "Frame": "contracts",
     "FrameSource": "contracts",
     "PipelineConfig": "config",
+    "RegionMask": "contracts",
     "ResultSink": "contracts",
     "SFTrackError": "errors",
     "SFTracker": "pipeline",
@@ -55,6 +56,7 @@ __all__ = [
     "Frame",
     "FrameSource",
     "PipelineConfig",
+    "RegionMask",
     "ResultSink",
     "SFTrackError",
     "SFTracker",

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from sftrack.boxes import clip_box
-from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, Tracker
+from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, RegionMask, Tracker
 from sftrack.workers import TorchWorkers
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,11 @@ class Channel:
     frames_off: int = 0
     started: bool = False
     seconds: float = 0.0
+
+    @property
+    def own_mask(self) -> RegionMask | None:
+        """What its tracker segmented on the current frame, if it segments."""
+        return self.estimate.mask if self.estimate else None
 
     def run(self, step: Callable[[Tracker], Estimate | None], frame_size_wh: tuple[int, int]) -> None:
         """Do one step; whatever goes wrong in a tracker stays in its channel."""
@@ -59,6 +64,15 @@ def _defect(estimate: Estimate, frame_size_wh: tuple[int, int]) -> str | None:
         return "the box lies outside the frame"
     if not 0.0 <= estimate.score <= 1.0:
         return f"the score is not in [0, 1]: {estimate.score}"
+    return None if estimate.mask is None else _mask_defect(estimate.mask)
+
+
+def _mask_defect(mask: RegionMask) -> str | None:
+    values, region = mask.values, np.asarray(mask.region_xywh)
+    if values.ndim != 2 or values.dtype != np.float32 or not values.size or not 0.0 <= values.min() <= values.max() <= 1.0:
+        return f"the mask is not (h, w) float32 in [0, 1] but {values.dtype} {values.shape}"
+    if region.shape != (4,) or not np.isfinite(region).all() or region[2] <= 0 or region[3] <= 0:
+        return f"the mask's region is not finite or empty: {region}"
     return None
 
 

@@ -67,18 +67,34 @@ class FrameSource(Protocol):
 
 
 @dataclass(frozen=True)
+class RegionMask:
+    """A soft mask of the part of a frame that a tracker looked at, at a resolution of its own; the target is nowhere else.
+
+    A mask of the whole frame would cost more to make and to hand over than the tracking itself where targets are small.
+
+    Attributes:
+        values: `(h, w) float32` in [0, 1].
+        region_xywh: `(4,) float64`: the rectangle of the frame that the values fill from edge to edge; it may reach beyond the frame.
+    """
+
+    values: SoftMask
+    region_xywh: BoxXYWH
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What one tracker says about one frame.
 
     Attributes:
         box_xywh: `(4,) float64`. A tracker that lost its target repeats the last box with a low score.
         score: its own confidence in [0, 1]; 0 where it says that the target is lost, 1 where it has no measure of its own.
-        mask: `(H, W) float32` in [0, 1] in frame coordinates, from trackers that segment; else None.
+        mask: from trackers that segment: the target's probability in each pixel, or how much of the pixel is the target's; else None.
+            The pipeline takes it in place of what NN_feat2seg would see in the box.
     """
 
     box_xywh: BoxXYWH
     score: float
-    mask: SoftMask | None = None
+    mask: RegionMask | None = None
 
 
 @runtime_checkable

@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sftrack.boxes import iou
-from sftrack.contracts import BoxXYWH, ImageRGB
+from sftrack.contracts import BoxXYWH, ImageRGB, SoftMask
 from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import rasterise
 from sftrack.workers import TorchWorkers
@@ -219,7 +219,7 @@ def distinct_boxes(boxes_xywh: NDArray[np.float64]) -> tuple[NDArray[np.float64]
     for index in range(len(boxes_xywh)):
         if not chosen or alike[index, chosen].max() < ALIKE:
             chosen.append(index)
-    return boxes_xywh[chosen], alike[:, chosen].argmax(axis=1)
+    return boxes_xywh[chosen], alike[:, chosen].argmax(axis=1) if chosen else np.zeros(0, np.int64)
 
 
 def fast_dtype(device: str) -> torch.dtype:
@@ -285,15 +285,30 @@ class Segmenter:
         return Encoded(image, *self._network.encode(image))
 
     def decode(
-        self, encoded: Encoded, boxes_xywh: NDArray[np.float64], frame_xywh: BoxXYWH, workers: TorchWorkers | None = None
+        self,
+        encoded: Encoded,
+        boxes_xywh: NDArray[np.float64],
+        frame_xywh: BoxXYWH,
+        workers: TorchWorkers | None = None,
+        known: Mapping[int, SoftMask] | None = None,
     ) -> Segmentations:
-        """The second half of `segment`, with the same arguments."""
-        distinct, owner = distinct_boxes(boxes_xywh)
-        parts = np.array_split(distinct, min(workers.count if workers else 1, len(distinct)))
-        jobs = [partial(self._decode, encoded, part, frame_xywh) for part in parts]
+        """The second half of `segment`, with the same arguments.
+
+        Args:
+            known: masks `(h, w)` of the crop by index of their box, from trackers that segment: they are only described, not made again.
+        """
+        known = known or {}
+        wanted = [index for index in range(len(boxes_xywh)) if index not in known]
+        distinct, owner = distinct_boxes(boxes_xywh[wanted])
+        parts = np.array_split(distinct, min(workers.count if workers else 1, max(len(distinct), 1)))
+        jobs = [partial(self._decode, encoded, part, frame_xywh) for part in parts if len(part)]
+        if known:
+            jobs.append(partial(self._describe, encoded, np.stack(list(known.values()))))
         done = workers.run(jobs) if workers else [job() for job in jobs]
         masks, descriptors = (np.concatenate(arrays) for arrays in zip(*done, strict=True))
-        return Segmentations(masks[owner], descriptors[owner])
+        row_of = dict(zip(wanted, owner.tolist(), strict=True)) | {index: len(distinct) + row for row, index in enumerate(known)}
+        rows = [row_of[index] for index in range(len(boxes_xywh))]
+        return Segmentations(masks[rows], descriptors[rows])
 
     @torch.inference_mode()
     def _decode(
@@ -303,8 +318,15 @@ class Segmenter:
         drawn = rasterise(np.concatenate([boxes_xywh, frame_xywh[None]]), (image.shape[3], image.shape[2]))
         layers = torch.from_numpy(drawn).to(image.device, self._dtype)[:, None]
         boxes, visible = layers[:-1], layers[-1:]
-        masks = self._network.decode(image, half, quarter, boxes, visible).float().sigmoid()
-        quarter = quarter.float()
+        return self._described(encoded, self._network.decode(image, half, quarter, boxes, visible).float().sigmoid())
+
+    @torch.inference_mode()
+    def _describe(self, encoded: Encoded, masks: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self._described(encoded, torch.from_numpy(masks).to(encoded.image.device)[:, None])
+
+    def _described(self, encoded: Encoded, masks: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Masks `(K, 1, h, w)` and the mean feature under each, see `Segmentations`."""
+        quarter = encoded.quarter.float()
         shares = functional.avg_pool2d(masks, 4).flatten(1)
         means = (shares @ quarter[0].flatten(1).T) / (shares.sum(1, keepdim=True) + 1e-3)
         centred = means - quarter[0].mean((1, 2))

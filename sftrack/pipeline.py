@@ -208,7 +208,9 @@ class SFTracker:
         with self._timed("feat2seg"):
             encoding = self._workers.start(partial(self._segmenter.encode, crop))
             correlations = target.appearance.correlations(crop, boxes_in_window)  # meanwhile
-            seen = self._segmenter.decode(encoding.result(), boxes_in_window, window.frame_box(self._frame_size_wh), self._workers)
+            own = {place: window.look_at(mask) for place, channel in enumerate(live) if (mask := channel.own_mask) is not None}
+            frame_box = window.frame_box(self._frame_size_wh)
+            seen = self._segmenter.decode(encoding.result(), boxes_in_window, frame_box, self._workers, own)
         with self._timed("combine"):
             looks = np.column_stack([correlations, target.appearance.colour_overlaps(crop, seen.masks)])
         evidence = Evidence(

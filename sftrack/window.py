@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftrack.boxes import center_xy
-from sftrack.contracts import BoxXYWH, ImageRGB, SoftMask
+from sftrack.contracts import BoxXYWH, ImageRGB, RegionMask, SoftMask
 
 BORDER_VALUE = 114
 """Grey level shown outside the frame, the same in training and tracking."""
@@ -91,8 +91,18 @@ class Window:
         """Soft masks `(N, h, w)` that were made in `source`, resampled into this window; 0 where `source` did not look."""
         if source == self or not len(masks):
             return masks
-        ratio = source.scale_xy / self.scale_xy
-        shift = (np.array(self.origin_xy) - source.origin_xy) * source.scale_xy
+        return self._resample(masks, np.array(source.origin_xy, dtype=np.float64), source.scale_xy)
+
+    def look_at(self, mask: RegionMask) -> SoftMask:
+        """A tracker's mask, resampled into this window; 0 where the tracker did not look."""
+        scale_xy = np.array(mask.values.shape[::-1]) / mask.region_xywh[2:]
+        seen = self._resample(mask.values[None], mask.region_xywh[:2], scale_xy)[0]
+        return np.asarray(np.clip(seen, 0.0, 1.0), dtype=np.float32)
+
+    def _resample(self, masks: NDArray[np.float32], origin_xy: NDArray[np.float64], scale_xy: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Masks `(N, h, w)` whose upper left corner lies at `origin_xy` of the frame, with so many pixels per pixel of the frame."""
+        ratio = scale_xy / self.scale_xy
+        shift = (np.array(self.origin_xy) - origin_xy) * scale_xy
         # Pixel centres lie at +0.5, so the half pixel enters on both sides of the scaling.
         matrix = np.array([[ratio[0], 0.0, shift[0] + 0.5 * ratio[0] - 0.5], [0.0, ratio[1], shift[1] + 0.5 * ratio[1] - 0.5]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

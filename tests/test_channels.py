@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sftrack.channels import Channel, ChannelPool
-from sftrack.contracts import Estimate
+from sftrack.contracts import Estimate, RegionMask
 from sftrack.workers import TorchWorkers
 from tests.targets import Scripted
 
@@ -77,6 +77,10 @@ def test_channels_run_at_the_same_time_outside_the_callers_thread(pool_of: Calla
         ((10, -30, 5, 5), "outside the frame"),
         (Estimate(GOOD, float("nan")), "score is not in [0, 1]: nan"),
         (Estimate(GOOD, 7.3), "score is not in [0, 1]: 7.3"),
+        (Estimate(GOOD, 0.5, RegionMask(np.full((4, 4), np.nan, np.float32), GOOD)), "mask is not (h, w) float32 in [0, 1]"),
+        (Estimate(GOOD, 0.5, RegionMask(np.full((4, 4), 255.0, np.float32), GOOD)), "mask is not (h, w) float32 in [0, 1]"),
+        (Estimate(GOOD, 0.5, RegionMask(np.zeros((0, 4), np.float32), GOOD)), "mask is not (h, w) float32 in [0, 1]"),
+        (Estimate(GOOD, 0.5, RegionMask(np.ones((4, 4), np.float32), np.array([1.0, 2.0, 0.0, 3.0]))), "region is not finite or empty"),
     ],
     ids=[
         "raises",
@@ -90,6 +94,10 @@ def test_channels_run_at_the_same_time_outside_the_callers_thread(pool_of: Calla
         "above it",
         "nan score",
         "score above 1",
+        "nan mask",
+        "mask above 1",
+        "empty mask",
+        "mask of no region",
     ],
 )
 def test_a_channel_that_fails_on_a_frame_is_left_out_of_it(pool_of: Callable[..., ChannelPool], answer: object, reason: str) -> None:

@@ -91,6 +91,19 @@ def test_threads_that_share_the_boxes_change_nothing(bundled: Segmenter, crop: n
         np.testing.assert_allclose(shared.descriptors, alone.descriptors, atol=1e-4)
 
 
+@pytest.mark.parametrize("known", [(), (1,), (3, 0), (0, 1, 2, 3)])
+def test_known_masks_are_taken_as_they_are_and_described_like_others(
+    bundled: Segmenter, crop: np.ndarray, workers: TorchWorkers, known: tuple[int, ...]
+) -> None:
+    plain = bundled.segment(crop, BOXES, WHOLE)
+    masks = {index: plain.masks[(index + 1) % 4] for index in known}
+    seen = bundled.decode(bundled.encode(crop), BOXES, WHOLE, workers, masks)
+    for index in range(4):
+        source = (index + 1) % 4 if index in known else index
+        np.testing.assert_allclose(seen.masks[index], plain.masks[source], atol=0 if index in known else 1e-4)
+        np.testing.assert_allclose(seen.descriptors[index], plain.descriptors[source], atol=1e-4)
+
+
 def test_boxes_that_are_alike_share_a_segmentation(bundled: Segmenter, crop: np.ndarray) -> None:
     boxes = np.array([BOXES[0], BOXES[1], BOXES[0] + 0.5, BOXES[1]])
     seen = bundled.segment(crop, boxes, WHOLE)

@@ -15,12 +15,13 @@ import torch
 from sftrack import PipelineConfig, SFTracker
 from sftrack.boxes import iou
 from sftrack.combine import Combiner
-from sftrack.contracts import BoxXYWH, ImageRGB, Tracker, TrackResult
+from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, RegionMask, Tracker, TrackResult
 from sftrack.errors import BoxError, FrameError, NotInitialisedError
 from sftrack.feat2seg import Feat2Seg, Segmenter
 from sftrack.seg2box import BoxEvidence, BoxReader
 from sftrack.sources.demo import DemoSource
 from sftrack.trackers import create
+from sftrack.window import rasterise
 from tests.targets import SIZE_WH, Clip, Scene, Scripted, clip_along, straight_clip
 
 CLIP = straight_clip(24)
@@ -258,6 +259,36 @@ def test_masks_come_in_frame_coordinates_and_only_where_asked_for(tracker_of: Ma
         assert result.mask.dtype == np.float32
         assert result.mask.shape == (SIZE_WH[1], SIZE_WH[0])
         assert 0.0 <= result.mask.min() <= result.mask.max() <= 1.0
+
+
+def segmenting(clip: Clip, values: np.ndarray) -> Scripted:
+    """A channel that says the truth and has a mask of its own: the values, spread over the box."""
+    return Scripted([Estimate(box, 0.9, RegionMask(values, box)) for box in clip.boxes_xywh[1:]])
+
+
+@pytest.mark.parametrize("view", ["crop", "frame"])
+def test_the_mask_of_a_tracker_that_segments_stands_in_for_the_networks(tracker_of: MakeTracker, view: str) -> None:
+    half = np.zeros((20, 20), np.float32)
+    half[:, :10] = 1.0
+    tracker = tracker_of({"plain": following(), "segments": segmenting(CLIP, half)}, view=view)
+    tracker.init(CLIP.images_rgb[0], CLIP.boxes_xywh[0])
+    tracker.update(CLIP.images_rgb[1])
+    assert tracker.last_step is not None
+    evidence = tracker.last_step.evidence
+    x, y, w, h = evidence.boxes_xywh[1]
+    left = rasterise(np.array([[x, y, w / 2, h]]), tracker.last_step.window.size_wh)[0]
+    assert np.abs(evidence.masks[1] - left).mean() < 0.01
+    assert np.abs(evidence.masks[0] - left).mean() > 0.05
+    np.testing.assert_allclose(np.linalg.norm(evidence.descriptors, axis=1), 1.0, atol=1e-3)
+
+
+def test_the_track_goes_on_when_every_channel_segments_or_one_sees_nothing_of_the_target(tracker_of: MakeTracker) -> None:
+    for values in (np.ones((8, 8), np.float32), np.zeros((8, 8), np.float32)):
+        channels = {name: segmenting(CLIP, values) for name in "ab"}
+        for result in run(tracker_of(channels), CLIP):
+            check(result, channels=2)
+    results = run(tracker_of({"a": following(), "blind": segmenting(CLIP, np.zeros((8, 8), np.float32))}), CLIP)
+    assert overlaps(results, CLIP.boxes_xywh).min() > 0.7
 
 
 def test_images_are_not_changed(tracker_of: MakeTracker) -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sftrack.contracts import RegionMask
 from sftrack.window import BORDER_VALUE, SIZE_MULTIPLE, Window, rasterise
 from tests.targets import texture
 
@@ -111,6 +112,29 @@ def test_a_moved_mask_stays_at_its_place_in_the_frame(dx: int, dy: int, before_p
     np.testing.assert_allclose(_center(moved[0], target), at, atol=0.5)
     area = moved[0].sum() / target.scale_xy.prod()
     assert area == pytest.approx(np.pi * 12.0**2, rel=0.12)
+
+
+@given(st.floats(-20, 20), st.floats(-20, 20), st.floats(50, 160), st.integers(40, 200), st.integers(40, 200))
+@settings(deadline=None, max_examples=50)
+def test_a_trackers_mask_stays_at_its_place_in_the_frame(dx: float, dy: float, side_px: float, width: int, height: int) -> None:
+    window = Window((60, 60), (80, 80), (64, 64))
+    region = np.array([100.0 + dx - side_px / 2, 100.0 + dy - side_px / 2, side_px, side_px])
+    at = (100.0 + dx / 4, 100.0 + dy / 4)
+    ys, xs = np.mgrid[:height, :width] + 0.5
+    distance = np.hypot(xs * side_px / width + region[0] - at[0], ys * side_px / height + region[1] - at[1])
+    values = np.clip(12.0 - distance + 0.5, 0.0, 1.0).astype(np.float32)
+    seen = window.look_at(RegionMask(values, region))
+    assert seen.dtype == np.float32
+    np.testing.assert_allclose(_center(seen, window), at, atol=0.3)
+    assert seen.sum() / window.scale_xy.prod() == pytest.approx(np.pi * 12.0**2, rel=0.1)
+
+
+def test_where_a_tracker_did_not_look_its_mask_is_empty() -> None:
+    seen = Window((0, 0), (64, 64), (64, 64)).look_at(RegionMask(np.ones((42, 20), np.float32), np.array([16.0, -10.0, 20.0, 42.0])))
+    assert (seen[:32, 16:36] == 1.0).all()
+    assert (seen[33:] == 0.0).all()
+    assert (seen[:, :15] == 0.0).all()
+    assert (seen[:, 37:] == 0.0).all()
 
 
 def test_what_the_old_window_did_not_see_is_empty() -> None:

@@ -1,6 +1,6 @@
 """The trackers that can be channels: `create(name, ...)` builds one, `register` adds one."""
 
-from . import colour, dcf, flow, opencv, replay, template
+from . import colour, dcf, flow, nanotrack, opencv, replay, template
 from .base import BoxTracker
 from .registry import ENTRY_POINTS, create, factory_of, register, tracker_names
 
@@ -12,6 +12,7 @@ __all__ = [
     "dcf",
     "factory_of",
     "flow",
+    "nanotrack",
     "opencv",
     "register",
     "replay",

@@ -1,16 +1,22 @@
 """What every registered tracker promises, whoever wrote it."""
 
+import functools
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from torch import Tensor
 
+from sftrack import engine
 from sftrack.boxes import iou
 from sftrack.contracts import Estimate, Tracker
 from sftrack.errors import BoxError, ConfigError, FrameError, NotInitialisedError
 from sftrack.trackers import create, tracker_names
+from sftrack.weights.checkpoints import read_checkpoint
 
 SIZE_WH = (200, 150)
 STEPS = 12
@@ -54,11 +60,24 @@ def check(estimate: Estimate) -> None:
     assert 0.0 <= estimate.score <= 1.0
 
 
+REAL_WEIGHTS = {"nanotrack-v2": "nanotrack/nanotrackv2.pth", "nanotrack-v3": "nanotrack/nanotrackv3.pth"}
+"""Files under shared/weights."""
+
+
+@functools.cache
+def state_of(path: Path) -> dict[str, Tensor]:
+    return read_checkpoint(path).tensors
+
+
 @pytest.fixture(params=tracker_names())
-def make(request: pytest.FixtureRequest) -> Callable[[], Tracker]:
+def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Tracker]:
     """A builder of one of the registered trackers; a test that is not for all of them gives the names itself."""
     name: str = request.param
-    params = {"boxes_xywh": clip()[1]} if name == "replay" else {}
+    params: dict[str, Any] = {"boxes_xywh": clip()[1]} if name == "replay" else {}
+    if name in REAL_WEIGHTS:
+        params["weights"] = state_of(request.getfixturevalue("shared") / "weights" / REAL_WEIGHTS[name])
+        # Exporting takes 0.3 s, and every test here builds several; tests/test_nanotrack.py compares the engines.
+        monkeypatch.setattr(engine, "has_onnxruntime", lambda: False)
     return lambda: create(name, **params)
 
 

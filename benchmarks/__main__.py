@@ -9,6 +9,7 @@ BENCHMARKS = {
     "channels": "the study of candidates behind the light preset",
     "masks": "Jaccard of NN_feat2seg given the true box, beside the box itself and GrabCut",
     "pipeline": "frames per second and milliseconds per stage, end to end",
+    "trackers": "milliseconds of every deep tracker beside OpenCV's TrackerNano, parameters, multiply-accumulates",
 }
 
 

@@ -1,198 +1,209 @@
-"""The spectral step: filters that equal the explicit matrix of Eq. 2, and their online use on a moving window."""
+"""One power step: filters that equal the explicit matrix of Eq. 2, in each of their forms."""
 
-import importlib.util
+import math
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sftrack.spectral import OnlineSFSeg, power_step
-from sftrack.window import Window
+from sftrack.spectral import exact, power_step
+from sftrack.spectral.gaussian import smooth
+from sftrack.spectral.power import STRIPE_PIXELS, BatchGraph, TensorGraph
+from tests.spectral_reference import made, reference, volumes
 
-WINDOW = Window((0, 0), (32, 32), (32, 32))
-
-
-def explicit_matrix(s: np.ndarray, f: np.ndarray, *, p: float, alpha: float, kernel_size: tuple[int, int, int]) -> np.ndarray:
-    """`M_ij = s_i^p s_j^p (1 - alpha (f_i - f_j)^2) G_ij` over all pairs of pixels of a volume, entry by entry, float64."""
-    factors = []
-    for size in kernel_size:
-        weights = np.exp(-0.5 * ((np.arange(size) - size // 2) / ((size - 1) / 4)) ** 2)
-        factors.append(weights / weights.sum())
-    places = list(product(*map(range, s.shape)))
-    matrix = np.zeros((len(places), len(places)))
-    for i, a in enumerate(places):
-        for j, b in enumerate(places):
-            offsets = [q - r + size // 2 for q, r, size in zip(b, a, kernel_size, strict=True)]
-            if all(0 <= offset < size for offset, size in zip(offsets, kernel_size, strict=True)):
-                near = np.prod([factor[offset] for factor, offset in zip(factors, offsets, strict=True)])
-                matrix[i, j] = s[a] ** p * s[b] ** p * (1.0 - alpha * (f[a] - f[b]) ** 2) * near
-    return matrix
+KERNELS = [(3, 3, 3), (3, 5, 5), (5, 3, 7)]
+SMALL = st.tuples(st.integers(1, 7), st.integers(1, 9), st.integers(1, 9))
+ODD = st.sampled_from([3, 5, 7])
+GRAPHS = st.fixed_dictionaries(
+    {"p": st.just(0.0) | st.floats(0.01, 2.0), "alpha": st.floats(0.0, 3.0), "kernel_size": st.tuples(ODD, ODD, ODD)}
+)
 
 
-@pytest.mark.parametrize("kernel_size", [(3, 3, 3), (3, 5, 5), (5, 3, 7)])
+@pytest.mark.parametrize("kernel_size", KERNELS)
 @pytest.mark.parametrize(("p", "alpha"), [(0.1, 0.5), (0.5, 1.0), (1.0, 0.0)])
-def test_the_filters_equal_the_explicit_matrix(kernel_size: tuple[int, int, int], p: float, alpha: float) -> None:
-    rng = np.random.default_rng(3)
-    x, s, f = rng.random((3, 3, 4, 5), dtype=np.float32)
-    matrix = explicit_matrix(s.astype(np.float64), f.astype(np.float64), p=p, alpha=alpha, kernel_size=kernel_size)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_filters_equal_the_explicit_matrix(kernel_size: tuple[int, int, int], p: float, alpha: float, channels: int) -> None:
+    x, s, *f = volumes(3, 2 + channels, (4, 5, 6))
+    matrix = exact.adjacency(s, np.stack(f), p=p, alpha=alpha, kernel_size=kernel_size)
     stepped = power_step(x, s, f, p=p, alpha=alpha, kernel_size=kernel_size)
-    np.testing.assert_allclose(stepped.ravel(), matrix @ x.ravel(), atol=2e-6)
-
-
-@pytest.fixture(scope="module")
-def deterministic(shared: Path) -> ModuleType:
-    """The recipe by which the reference values' inputs were made."""
-    spec = importlib.util.spec_from_file_location("deterministic", shared / "parity" / "deterministic.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    np.testing.assert_allclose(stepped.flatten(), matrix @ x.flatten().numpy(), atol=1e-12)
 
 
 @pytest.mark.parametrize(("kernel_size", "p"), [((3, 5, 5), 0.5), ((5, 5, 5), 0.2)])
-def test_repeated_steps_equal_the_reference_power_iteration(
-    shared: Path, deterministic: ModuleType, kernel_size: tuple[int, int, int], p: float
-) -> None:
-    prefix = f"graph_k{'x'.join(map(str, kernel_size))}_p{p}_a1_eq2_"
-    with np.load(shared / "parity" / "sfseg.npz") as stored:
-        expected = {count: stored[f"{prefix}power_iteration_{count}"] for count in (1, 5, 50, 100)}
-        eigenvector = stored[f"{prefix}principal_eigenvector"]
-    s, f = (deterministic.tensor(1, f"graph.{name}", (6, 8, 8), "uniform") for name in "sf")
-    x = s / np.linalg.norm(s)
+def test_repeated_steps_equal_the_reference_power_iteration(shared: Path, kernel_size: tuple[int, int, int], p: float) -> None:
+    stored, prefix = reference(shared), f"graph_k{'x'.join(map(str, kernel_size))}_p{p}_a1_eq2_power_iteration_"
+    s, f = (made(f"graph.{name}", (6, 8, 8)).double() for name in "sf")
+    x = s / s.norm()
     for count in range(1, 101):
         x = power_step(x, s, f, p=p, alpha=1.0, kernel_size=kernel_size)
-        x = x / np.linalg.norm(x)
-        if count in expected:
-            np.testing.assert_allclose(x.ravel(), expected[count], atol=5e-6)
-    assert float(x.ravel() @ eigenvector) > 1.0 - 1e-5
+        x = x / x.norm()
+        if f"{prefix}{count}" in stored:
+            np.testing.assert_allclose(x.flatten(), stored[f"{prefix}{count}"], atol=1e-6)
+    assert count == 100
+
+
+def test_the_first_step_equals_the_published_one(shared: Path) -> None:
+    s, f = (made(f"sfseg.{name}", (1, 12, 24, 32)) for name in ("unary", "pairwise"))
+    expected = reference(shared)["stage1_k5x5x5_filtered_frames_4_to_7"]
+    stepped = power_step(s, s, f, p=0.5, alpha=1.0, kernel_size=(5, 5, 5))
+    np.testing.assert_allclose(stepped[0, 4:8], expected, atol=1e-5)
 
 
 def test_pixels_beyond_the_volume_count_as_zero() -> None:
-    ones = np.ones((1, 9, 9), np.float32)
+    ones = torch.ones(1, 9, 9)
     stepped = power_step(ones, ones, ones, p=1.0, alpha=1.0, kernel_size=(3, 3, 3))[0]
-    in_time = 1.0 / (1.0 + 2.0 * np.exp(-2.0))
-    side = in_time * (1.0 + np.exp(-2.0))
-    assert stepped[4, 4] == pytest.approx(in_time, rel=1e-5)
-    assert stepped[0, 4] == pytest.approx(in_time * side, rel=1e-5)
-    assert stepped[0, 0] == pytest.approx(in_time * side * side, rel=1e-5)
+    in_time = 1.0 / (1.0 + 2.0 * math.exp(-2.0))
+    side = in_time * (1.0 + math.exp(-2.0))
+    assert float(stepped[4, 4]) == pytest.approx(in_time, rel=1e-5)
+    assert float(stepped[0, 4]) == pytest.approx(in_time * side, rel=1e-5)
+    assert float(stepped[0, 0]) == pytest.approx(in_time * side * side, rel=1e-5)
 
 
 def test_nothing_comes_from_frames_beyond_the_kernels_reach() -> None:
-    x = np.zeros((7, 8, 8), np.float32)
+    x = torch.zeros(7, 8, 8)
     x[6] = 1.0
-    ones = np.ones_like(x)
+    ones = torch.ones_like(x)
     stepped = power_step(x, ones, ones, p=1.0, alpha=0.5, kernel_size=(5, 3, 3))
     assert not stepped[:4].any()
     assert stepped[4:].min() > 0.0
 
 
-@given(st.integers(0, 2**32 - 1), st.floats(0.0, 1.0), st.floats(0.05, 2.0))
+@given(SMALL, st.integers(0, 10**6), GRAPHS, st.floats(-3.0, 3.0))
+@settings(deadline=None, max_examples=40)
+def test_it_is_linear_in_the_solution(shape: tuple[int, int, int], seed: int, graph: dict, factor: float) -> None:
+    x, y, s, f = volumes(seed, 4, shape)
+    both = power_step(x + factor * y, s, f, **graph)
+    torch.testing.assert_close(both, power_step(x, s, f, **graph) + factor * power_step(y, s, f, **graph), atol=1e-10, rtol=1e-10)
+
+
+@given(SMALL, st.integers(0, 10**6), GRAPHS)
+@settings(deadline=None, max_examples=40)
+def test_the_matrix_behind_it_is_symmetric(shape: tuple[int, int, int], seed: int, graph: dict) -> None:
+    x, y, s, f = volumes(seed, 4, shape)
+    assert float((x * power_step(y, s, f, **graph)).sum()) == pytest.approx(float((y * power_step(x, s, f, **graph)).sum()), rel=1e-9)
+
+
+@given(SMALL, st.integers(1, 3), st.integers(0, 10**6), GRAPHS)
+@settings(deadline=None, max_examples=30)
+def test_a_batch_gives_what_its_volumes_give_alone(shape: tuple[int, int, int], batch: int, seed: int, graph: dict) -> None:
+    x, s, f = volumes(seed, 3, (batch, *shape))
+    together = power_step(x, s, f, **graph)
+    for index in range(batch):
+        torch.testing.assert_close(together[index], power_step(x[index], s[index], f[index], **graph), atol=0.0, rtol=0.0)
+
+
+@given(SMALL, st.integers(1, 3), st.integers(0, 10**6), GRAPHS, st.sampled_from([torch.float32, torch.float64]), st.data())
+@settings(deadline=None, max_examples=40)
+def test_the_fast_form_equals_the_tensor_form(
+    shape: tuple[int, int, int], channels: int, seed: int, graph: dict, dtype: torch.dtype, data: st.DataObject
+) -> None:
+    x, s, *f = volumes(seed, 2 + channels, shape, dtype)
+    s[0, 0, 0] = 0.0
+    fast, plain = BatchGraph(s, f, **graph), TensorGraph(s, f, **graph)
+    tolerance = 2e-6 if dtype == torch.float32 else 1e-13
+    torch.testing.assert_close(fast.multiply(x), plain.multiply(x), atol=tolerance, rtol=tolerance)
+    start = data.draw(st.integers(0, shape[0] - 1))
+    stop = data.draw(st.integers(start + 1, shape[0]))
+    torch.testing.assert_close(fast.multiply(x, start, stop), fast.multiply(x)[start:stop], atol=0.0, rtol=0.0)
+
+
+def test_stripes_leave_no_seam() -> None:
+    """A frame that is worked on in several stripes, the last of them thin, is filtered as a whole."""
+    width = STRIPE_PIXELS // 64
+    x, s, f = volumes(4, 3, (3, 2 * 64 + 1, width), torch.float32)
+    graph = {"p": 0.2, "alpha": 1.0, "kernel_size": (3, 7, 3)}
+    torch.testing.assert_close(BatchGraph(s, [f], **graph).multiply(x), TensorGraph(s, [f], **graph).multiply(x), atol=2e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kernel_size", KERNELS)
+def test_smoothing_by_shifts_equals_opencvs(kernel_size: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other devices than the CPU sum shifted volumes; here a CPU tensor goes that way too."""
+    [volume] = volumes(0, 1, (2, 4, 6, 3))
+    expected = smooth(volume, kernel_size)
+
+    class Elsewhere(torch.Tensor):
+        device = torch.device("meta")
+
+    torch.testing.assert_close(smooth(volume.as_subclass(Elsewhere), kernel_size).as_subclass(torch.Tensor), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_gradients_equal_finite_differences(channels: int) -> None:
+    inputs = [volume.requires_grad_() for volume in volumes(1, 2 + channels, (3, 4, 3))]
+
+    def step(x: torch.Tensor, s: torch.Tensor, *f: torch.Tensor) -> torch.Tensor:
+        return power_step(x, s, f, p=0.3, alpha=0.7, kernel_size=(3, 3, 5))
+
+    assert torch.autograd.gradcheck(step, inputs)
+    assert torch.autograd.gradgradcheck(step, inputs)
+
+
+def test_a_unary_map_of_zero_has_a_finite_gradient() -> None:
+    x, s, f = volumes(2, 3, (3, 5, 5))
+    s[1] = 0.0
+    s.requires_grad_()
+    stepped = power_step(x, s, f, p=0.1, alpha=1.0)
+    assert not stepped[1].any()
+    stepped.sum().backward()
+    assert s.grad is not None
+    assert s.grad.isfinite().all()
+    assert s.grad[0].any()
+
+
+@given(st.integers(0, 10**6), st.floats(0.0, 1.0), st.floats(0.05, 2.0))
 @settings(deadline=None, max_examples=40)
 def test_the_result_is_not_negative_up_to_alpha_1(seed: int, alpha: float, p: float) -> None:
-    x, s, f = np.random.default_rng(seed).random((3, 4, 9, 7), dtype=np.float32)
-    assert power_step(x, s, f, p=p, alpha=alpha, kernel_size=(3, 5, 5)).min() > -1e-6
+    x, s, f = torch.rand(3, 4, 9, 7, generator=torch.Generator().manual_seed(seed))
+    assert float(power_step(x, s, f, p=p, alpha=alpha, kernel_size=(3, 5, 5)).min()) > -1e-6
 
 
-@pytest.mark.parametrize("size", [1, 2, 4, 0])
-def test_a_kernel_that_has_no_middle_or_no_width_is_refused(size: int) -> None:
-    ones = np.ones((3, 5, 5), np.float32)
-    with pytest.raises(ValueError, match=f"odd kernel size of at least 3, got {size}"):
-        power_step(ones, ones, ones, p=1.0, alpha=0.0, kernel_size=(3, size, 3))
+def test_beyond_alpha_1_unlike_neighbours_push_each_other_down() -> None:
+    x = torch.zeros(1, 3, 3)
+    x[0, 1, 1] = 1.0
+    f = torch.zeros(1, 3, 3)
+    f[0, 1, 1] = 1.0
+    ones = torch.ones(1, 3, 3)
+    assert float(power_step(x, ones, f, p=1.0, alpha=4.0, kernel_size=(3, 3, 3))[0, 0, 1]) < 0.0
 
 
-def disc(center_xy: tuple[float, float], radius_px: float = 8.0, window: Window = WINDOW) -> np.ndarray:
-    """A soft disc at a place given in frame pixels, seen in a window of scale 1."""
-    ys, xs = np.mgrid[: window.size_wh[1], : window.size_wh[0]] + 0.5
-    distance = np.hypot(xs + window.origin_xy[0] - center_xy[0], ys + window.origin_xy[1] - center_xy[1])
-    return np.clip(radius_px - distance + 0.5, 0.0, 1.0).astype(np.float32)
+GOOD = torch.full((3, 5, 5), 0.5)
 
 
-def test_a_flickering_segmentation_is_steadied() -> None:
-    rng = np.random.default_rng(5)
-    true = disc((16, 16))
-    spectral = OnlineSFSeg(5)
-    given_maps, refined_maps = [], []
-    for _ in range(12):
-        flicker = np.kron(rng.random((8, 8)) < 0.25, np.ones((4, 4)))
-        given_maps.append(np.abs(true - 0.6 * flicker).astype(np.float32))
-        refined_maps.append(spectral.push(given_maps[-1], WINDOW))
-
-    def change(maps: list[np.ndarray]) -> float:
-        return float(np.abs(np.diff(np.stack(maps[5:]), axis=0)).mean())
-
-    def error(maps: list[np.ndarray]) -> float:
-        return float(np.abs(np.stack(maps[5:]) - true).mean())
-
-    assert change(refined_maps) < 0.8 * change(given_maps)
-    assert error(refined_maps) < error(given_maps)
-
-
-def test_what_only_one_frame_shows_is_weakened() -> None:
-    spectral = OnlineSFSeg(5)
-    for _ in range(4):
-        spectral.push(disc((16, 16)), WINDOW)
-    speck = disc((16, 16)) + disc((28, 28), 2.0)
-    refined = spectral.push(speck, WINDOW)
-    assert refined[16, 16] > 0.9
-    assert refined[28, 28] < 0.7 * refined[16, 16]
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"x": GOOD.numpy()}, TypeError, r"x as a torch.Tensor, got ndarray; use torch.from_numpy"),
+        ({"s": GOOD.half()}, TypeError, r"s in float32 or float64, got torch.float16"),
+        ({"s": GOOD[0]}, ValueError, r"s of shape \(T, H, W\) or \(B, T, H, W\).* got \(5, 5\)"),
+        ({"s": GOOD[:0]}, ValueError, r"without a side of 0, got \(0, 5, 5\)"),
+        ({"x": GOOD[:2]}, ValueError, r"x to have the shape of the unary map, \(3, 5, 5\), got \(2, 5, 5\)"),
+        ({"f": GOOD.double()}, ValueError, r"f to have the dtype of the unary map, torch.float32, got torch.float64"),
+        ({"f": [GOOD, GOOD[:2]]}, ValueError, r"f\[1\] to have the shape"),
+        ({"f": []}, ValueError, r"at least one pairwise feature map, got none"),
+        ({"x": GOOD * math.nan}, ValueError, r"x to be finite, got NaN"),
+        ({"x": GOOD * math.inf}, ValueError, r"x to be finite"),
+        ({"s": GOOD * 255}, ValueError, r"s in \[0, 1\], got values from 127.5 to 127.5; divide masks"),
+        ({"f": GOOD - 1}, ValueError, r"f in \[0, 1\], got values from -0.5 to -0.5"),
+        ({"p": -0.1}, ValueError, r"p to be a number of at least 0, got -0.1"),
+        ({"alpha": math.nan}, ValueError, r"alpha to be a number of at least 0, got nan"),
+        ({"kernel_size": (5, 5)}, ValueError, r"a kernel size \(kt, ky, kx\), got \(5, 5\)"),
+        ({"kernel_size": (3, 1, 3)}, ValueError, r"odd kernel size of at least 3, got 1"),
+        ({"kernel_size": (4, 3, 3)}, ValueError, r"odd kernel size of at least 3, got 4"),
+    ],
+)
+def test_bad_input_is_named(change: dict[str, object], error: type[Exception], message: str) -> None:
+    step: Callable[..., torch.Tensor] = power_step
+    with pytest.raises(error, match=message):
+        step(**{"x": GOOD, "s": GOOD, "f": GOOD, "p": 0.2, "alpha": 1.0, **change})
 
 
-@pytest.mark.parametrize("iterations", [0, 1, 3])
-def test_the_refined_segmentation_keeps_its_peak_and_range(iterations: int) -> None:
-    spectral = OnlineSFSeg(3, iterations=iterations)
-    for level in (0.2, 0.9, 0.5):
-        refined = spectral.push(np.float32(level) * disc((16, 16)), WINDOW)
-        assert refined.dtype == np.float32
-        assert refined.min() >= 0.0
-        assert refined.max() == pytest.approx(level, abs=1e-3)
-
-
-def test_no_iteration_leaves_the_segmentation_as_it_is() -> None:
-    spectral = OnlineSFSeg(5, iterations=0)
-    spectral.push(disc((10, 10)), WINDOW)
-    np.testing.assert_allclose(spectral.push(disc((16, 16)), WINDOW), disc((16, 16)), atol=1e-4)
-
-
-@pytest.mark.parametrize("make", [np.zeros, np.ones])
-def test_an_empty_and_a_full_segmentation_stay_finite(make: Callable[..., np.ndarray]) -> None:
-    spectral = OnlineSFSeg(5)
-    for _ in range(3):
-        refined = spectral.push(make((32, 32), np.float32), WINDOW)
-        assert np.isfinite(refined).all()
-    assert refined.max() == pytest.approx(float(make(1)[0]), abs=1e-3)
-
-
-def test_only_the_frames_of_the_window_count() -> None:
-    """Memory stays constant: what left the window has no influence any more."""
-    long, short = OnlineSFSeg(4), OnlineSFSeg(4)
-    for t in range(30):
-        long.push(disc((3.0 + t / 2, 25.0)), WINDOW)
-    for t in range(4):
-        after_long, after_short = (spectral.push(disc((16.0 + t, 12.0)), WINDOW) for spectral in (long, short))
-    np.testing.assert_array_equal(after_long, after_short)
-
-
-def test_a_moving_window_gives_what_a_resting_one_gives() -> None:
-    resting, moving = OnlineSFSeg(5), OnlineSFSeg(5)
-    for t in range(6):
-        window = Window((2 * t, t), (48, 48), (48, 48))
-        rest = Window((0, 0), (64, 64), (64, 64))
-        at = (24.0 + 2 * t, 24.0 + t)
-        in_rest = resting.push(disc(at, window=rest), rest)
-        in_moving = moving.push(disc(at, window=window), window)
-    x, y = window.origin_xy
-    np.testing.assert_allclose(in_moving, in_rest[y : y + 48, x : x + 48], atol=1e-4)
-
-
-def test_clear_forgets_the_frames() -> None:
-    spectral = OnlineSFSeg(5)
-    for _ in range(5):
-        spectral.push(disc((8, 8)), WINDOW)
-    spectral.clear()
-    np.testing.assert_array_equal(spectral.push(disc((20, 20)), WINDOW), OnlineSFSeg(5).push(disc((20, 20)), WINDOW))
+def test_the_inputs_stay_as_they_are() -> None:
+    given_volumes = volumes(5, 3, (3, 6, 6), torch.float32)
+    kept = [volume.clone() for volume in given_volumes]
+    power_step(*given_volumes, p=0.2, alpha=1.0)
+    for before, after in zip(kept, given_volumes, strict=True):
+        torch.testing.assert_close(before, after, atol=0.0, rtol=0.0)

@@ -5,7 +5,7 @@ from collections import deque
 import numpy as np
 
 from sftrack.contracts import SoftMask
-from sftrack.spectral.power import power_step
+from sftrack.spectral.power import ArrayGraph
 from sftrack.window import Window
 
 EPSILON = 1e-6
@@ -28,10 +28,10 @@ class OnlineSFSeg:
         """Add the newest soft segmentation `(h, w)` in [0, 1] and return its refined version in [0, 1], which keeps its peak value."""
         self._maps.append((window, segmentation))
         s = np.concatenate([window.move(mask[None], source) for source, mask in self._maps])
+        graph = ArrayGraph(s, [s], p=self._p, alpha=self._alpha, kernel_size=self._kernel_size)
         x = s
         for iteration in range(self._iterations):
-            first = len(s) - 1 if iteration == self._iterations - 1 else 0
-            x = power_step(x, s, s, p=self._p, alpha=self._alpha, kernel_size=self._kernel_size, first=first)
+            x = graph.multiply(x, len(s) - 1 if iteration == self._iterations - 1 else 0)
             x = x / (np.sqrt(np.square(x).sum()) + EPSILON)
         newest = x[-1]
         # The eigenvector has no scale; the peak of the input says how sure the segmentation was.

@@ -1,0 +1,96 @@
+"""What the spectral functions accept. Every message says what was expected and what was given."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+RANGE_TOLERANCE = 1e-5
+"""Maps that were resized or filtered leave [0, 1] by rounding."""
+
+Features = Tensor | Sequence[Tensor]
+"""One pairwise feature map, or several of the same shape."""
+
+
+def check_volume(name: str, volume: Tensor, like: Tensor | None = None, *, unit_range: bool = False) -> None:
+    """Accept a space-time volume.
+
+    Args:
+        name: how the message calls it.
+        volume: `(T, H, W)` or `(B, T, H, W)`, float32 or float64, finite, none of its sides 0.
+        like: a volume that it must agree with in shape, type and device.
+        unit_range: whether its values must lie in [0, 1].
+
+    Raises:
+        TypeError: not a float32 or float64 tensor.
+        ValueError: everything else.
+    """
+    if not isinstance(volume, Tensor):
+        raise TypeError(f"expected {name} as a torch.Tensor, got {type(volume).__name__}; use torch.from_numpy for arrays")
+    if volume.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"expected {name} in float32 or float64, got {volume.dtype}; convert it with .float()")
+    if volume.ndim not in (3, 4) or not volume.numel():
+        raise ValueError(f"expected {name} of shape (T, H, W) or (B, T, H, W) without a side of 0, got {tuple(volume.shape)}")
+    if like is not None:
+        for what in ("shape", "dtype", "device"):
+            wanted, given = getattr(like, what), getattr(volume, what)
+            if wanted != given:
+                wanted, given = (tuple(side) if what == "shape" else side for side in (wanted, given))
+                raise ValueError(f"expected {name} to have the {what} of the unary map, {wanted}, got {given}")
+    lowest, highest = extremes(volume)
+    if not np.isfinite([lowest, highest]).all():
+        raise ValueError(f"expected {name} to be finite, got NaN or infinity in it")
+    if unit_range and (lowest < -RANGE_TOLERANCE or highest > 1.0 + RANGE_TOLERANCE):
+        raise ValueError(f"expected {name} in [0, 1], got values from {lowest:.4g} to {highest:.4g}; divide masks of 0 and 255 by 255")
+
+
+def extremes(volume: Tensor) -> tuple[float, float]:
+    """Smallest and greatest value, NaN if there is one."""
+    with torch.no_grad():
+        if volume.device.type != "cpu":
+            lowest, highest = torch.aminmax(volume)
+            return float(lowest), float(highest)
+        # Frame by frame in NumPy: PyTorch's reductions of a large volume take longer than the filters.
+        planes = volume.detach().flatten(0, -3).numpy()
+        return float(np.min([plane.min() for plane in planes])), float(np.max([plane.max() for plane in planes]))
+
+
+def check_features(f: Features, like: Tensor) -> tuple[Tensor, ...]:
+    """Accept one or several pairwise feature maps in [0, 1] of the unary map's shape; returns them as a tuple."""
+    features = (f,) if isinstance(f, Tensor) else tuple(f)
+    if not features:
+        raise ValueError("expected at least one pairwise feature map, got none; leave f out to use the unary map")
+    for index, feature in enumerate(features):
+        check_volume("f" if len(features) == 1 else f"f[{index}]", feature, like, unit_range=True)
+    return features
+
+
+def check_settings(p: float, alpha: float, kernel_size: Sequence[int]) -> None:
+    """Accept the numbers that define the graph: `p` and `alpha` finite and at least 0, three odd kernel sizes of at least 3.
+
+    Raises:
+        ValueError: anything else.
+    """
+    for name, value in (("p", p), ("alpha", alpha)):
+        if not (np.isfinite(value) and value >= 0.0):
+            raise ValueError(f"expected {name} to be a number of at least 0, got {value}")
+    if len(kernel_size) != 3:
+        raise ValueError(f"expected a kernel size (kt, ky, kx), got {tuple(kernel_size)}")
+    for size in kernel_size:
+        if size < 3 or size % 2 == 0:
+            raise ValueError(f"expected an odd kernel size of at least 3, got {size}")
+
+
+def check_counts(iterations: int, binarize_after: int, slope: float) -> None:
+    """Accept how often to iterate and where the soft binarisation begins.
+
+    Raises:
+        ValueError: a negative count, or a slope that is not above 0.
+    """
+    if iterations < 0:
+        raise ValueError(f"expected at least 0 iterations, got {iterations}")
+    if binarize_after < 0:
+        raise ValueError(f"expected binarize_after of at least 0 (from `iterations` on: never), got {binarize_after}")
+    if not (np.isfinite(slope) and slope > 0.0):
+        raise ValueError(f"expected a slope above 0, got {slope}")

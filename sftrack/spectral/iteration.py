@@ -1,0 +1,121 @@
+"""SFSeg for one unary map: Algorithm 1 of the paper, and what the authors' published code does instead."""
+
+import logging
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sftrack.spectral.checks import Features, check_counts, check_features, check_settings, check_volume
+from sftrack.spectral.gaussian import KernelSize
+from sftrack.spectral.power import Graph, pixel_graph
+
+log = logging.getLogger(__name__)
+
+EPSILON = 1e-4
+"""Of the published code, in norms and ranges."""
+
+SLOPE = 10.0
+"""How steep the soft binarisation is: 0 becomes 0.007, 0.4 becomes 0.27, 1 becomes 0.993."""
+
+
+def sfseg(
+    s: Tensor,
+    f: Features | None = None,
+    *,
+    x0: Tensor | None = None,
+    iterations: int = 5,
+    binarize_after: int = 3,
+    p: float = 0.2,
+    alpha: float = 1.0,
+    kernel_size: KernelSize = (5, 5, 5),
+    slope: float = SLOPE,
+    mode: Literal["paper", "official"] = "paper",
+) -> Tensor:
+    """Segment a space-time volume: power iteration on the pixel graph that `s` and `f` define (Algorithm 1).
+
+    `paper`: every iteration is `power_step`, negative values set to 0, L2 norm over the volume (Eq. 8); from iteration
+    `binarize_after + 1` on, soft binarisation. As the eigenvector has no scale, each frame is scaled to the peak of `s` in it before that
+    and at the end. A hard mask is the result >= 0.5.
+
+    `official`: the numbers of the published code. Frames nearer than `2 * (kt // 2)` to either end are not filtered; after each
+    iteration every frame is divided by its norm, stretched to [0, 1] and put through a sigmoid, so the result lies in [0.5, 0.7311).
+    `binarize_after` and `slope` have no effect, as in that code. docs/spectral.md compares the two.
+
+    Args:
+        s: unary map in [0, 1], `(T, H, W)` or `(B, T, H, W)`, float32 or float64: how much each pixel looks like the object.
+        f: pairwise feature map in [0, 1] of the same shape, or several; None uses `s`. The paper uses optical flow magnitudes.
+        x0: where the iteration starts, of the same shape, not negative; None: at `s`.
+        iterations: at least 0; 5 in the paper.
+        binarize_after: iterations without soft binarisation; never binarised where it is at least `iterations`.
+        p: influence of the unary map; 0.2 in the paper for masks made with supervision, 0.1 without.
+        alpha: sensitivity to differences in `f`.
+        kernel_size: `(kt, ky, kx)`, odd, at least 3.
+        slope: of the soft binarisation `1 / (1 + exp(-slope (x - 0.5)))`.
+        mode: see above.
+
+    Returns:
+        A volume like `s`, in [0, 1].
+
+    Raises:
+        TypeError, ValueError: see `sftrack.spectral.checks`.
+    """
+    check_settings(p, alpha, kernel_size)
+    check_counts(iterations, binarize_after, slope)
+    check_volume("s", s, unit_range=True)
+    features = (s,) if f is None else check_features(f, s)
+    if x0 is not None:
+        check_volume("x0", x0, s)
+        if bool((x0 < 0).any()):
+            raise ValueError("expected x0 without negative values, got some; an eigenvector may be multiplied by -1")
+    x = s if x0 is None else x0
+    graph = pixel_graph(s, features, p=p, alpha=alpha, kernel_size=kernel_size, x0=x)
+    if mode == "official":
+        return _official(graph, x, iterations, guard=2 * (kernel_size[0] // 2))
+    if mode == "paper":
+        return iterate(graph, x, s, iterations=iterations, binarize_after=binarize_after, slope=slope)
+    raise ValueError(f"expected the mode 'paper' or 'official', got '{mode}'")
+
+
+def iterate(graph: Graph, x: Tensor, s: Tensor, *, iterations: int, binarize_after: int, slope: float) -> Tensor:
+    """The paper's iteration from `x` on, in the last `T, H, W`; see `sfseg`. Returns soft values in [0, 1]."""
+    peaks = s.amax((-2, -1), keepdim=True)
+    for iteration in range(iterations):
+        x = normalise(graph.multiply(x).clamp_min(0.0))
+        if iteration >= binarize_after:
+            x = torch.sigmoid(slope * (scale_to(x, peaks) - 0.5))
+    return scale_to(x, peaks) if iterations <= binarize_after else x
+
+
+def normalise(x: Tensor) -> Tensor:
+    """Divide each volume by its L2 norm (Eq. 8); a volume of zeros stays one."""
+    norm = torch.linalg.vector_norm(x, dim=(-3, -2, -1), keepdim=True)
+    normalised: Tensor = x / norm.clamp_min(torch.finfo(x.dtype).tiny)
+    return normalised
+
+
+def scale_to(x: Tensor, peaks: Tensor) -> Tensor:
+    """Scale each frame so that its greatest value is that of `peaks`, `(..., T, 1, 1)`; a frame of zeros stays one."""
+    scaled: Tensor = x * (peaks / x.amax((-2, -1), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny))
+    return scaled
+
+
+def _official(graph: Graph, x: Tensor, iterations: int, guard: int) -> Tensor:
+    """The published code: window by window it filters what one filtering of the volume gives, except for the guard frames."""
+    frames = x.shape[-3]
+    if frames <= 2 * guard:
+        log.warning("official mode filters no frame of a volume of %d: it leaves out %d at each end", frames, guard)
+    for _ in range(iterations):
+        if frames > 2 * guard:
+            filtered = graph.multiply(x, guard, frames - guard)
+            x = torch.cat([x[..., :guard, :, :], filtered, x[..., frames - guard :, :, :]], dim=-3)
+        x = torch.sigmoid(stretch_frames(x))
+    return x
+
+
+def stretch_frames(x: Tensor) -> Tensor:
+    """Each frame divided by its norm and stretched to [0, 1], as in the published code."""
+    x = x / (torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True) + EPSILON)
+    x = x - x.amin((-2, -1), keepdim=True)
+    stretched: Tensor = x / (x.amax((-2, -1), keepdim=True) + EPSILON)
+    return stretched

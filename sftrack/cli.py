@@ -60,9 +60,10 @@ def main(argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
         return int(leaving.code or 0)
     with _logging_on_stderr(logging.DEBUG if args.debug else logging.INFO if args.verbose else logging.WARNING):
         try:
-            return _track(args)
+            code: int = args.run(args)
+            return code
         except KeyboardInterrupt:
-            say("interrupted before the first frame")
+            say("interrupted")
             return EXIT_INTERRUPTED
         except SFTrackError as error:
             return _report(error, str(error), error.exit_code, debug=args.debug)
@@ -95,7 +96,9 @@ def _unexpected(error: Exception) -> str:
 
 
 def build_parser(track_prog: str | None = None) -> argparse.ArgumentParser:
-    """The parser of `sftrack`, whose only command so far is `track`."""
+    """The parser of `sftrack`; every command sets `run`, which takes the parsed flags and returns the exit code."""
+    from sftrack.weights.commands import add_weights_command
+
     parser = _Parser(prog="sftrack", description="Follow one object through a video, live.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"sftrack {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
@@ -112,6 +115,8 @@ def build_parser(track_prog: str | None = None) -> argparse.ArgumentParser:
     _add_input_flags(track)
     _add_tracker_flags(track)
     _add_output_flags(track)
+    track.set_defaults(run=_track)
+    add_weights_command(commands)
     return parser
 
 

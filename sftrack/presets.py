@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from sftrack.config import ChannelConfig
 from sftrack.contracts import Tracker
-from sftrack.errors import ConfigError
+from sftrack.errors import ConfigError, MissingWeightsError
+from sftrack.weights import registry
 
 LIGHT: tuple[ChannelConfig, ...] = (
     ChannelConfig("csrt", "csrt", {"target_px": 40.0, "template_size": 130, "scales": 7, "admm_iterations": 2}),
@@ -16,7 +17,7 @@ LIGHT: tuple[ChannelConfig, ...] = (
 )
 """Five channels that need no download; docs/channels.md has the measurements behind the choice."""
 
-_PRESETS = {"light": LIGHT}
+_PRESETS = {"light": LIGHT}  # worst first; which weights a preset needs is in weights/weights.toml
 
 
 def preset_names() -> tuple[str, ...]:
@@ -41,13 +42,31 @@ def channels_of(preset: str) -> tuple[ChannelConfig, ...]:
 def resolve_preset(preset: str = "auto") -> tuple[str, str]:
     """The preset that will run, and why, in one line for the user.
 
+    `auto` is the best whose weights are all on this machine, and the line has the command that fetches those of the next better one.
+    Nothing is ever downloaded here.
+
     Raises:
         ConfigError: unknown preset.
+        MissingWeightsError: a preset was asked for by name, and not all of its weights are here.
     """
-    if preset == "auto":
-        return "light", "preset light: its five channels need no download"
-    channels_of(preset)
-    return preset, f"preset {preset}: as asked"
+    if preset != "auto":
+        channels_of(preset)
+        if absent := missing_weights(preset):
+            raise MissingWeightsError(
+                f"expected the weights of {', '.join(absent)} for preset {preset}, they are not on this machine: "
+                f"run `sftrack weights fetch --preset {preset}`, or see `sftrack weights list` for the way by hand"
+            )
+        return preset, f"preset {preset}: as asked"
+    names = preset_names()
+    best = max(index for index, name in enumerate(names) if not missing_weights(name))  # the first needs none
+    reason = "its weights are here" if registry.of_preset(names[best]) else "its channels need no download"
+    better = "".join(f"; `sftrack weights fetch --preset {name}` gets better ones" for name in names[best + 1 : best + 2])
+    return names[best], f"preset {names[best]}: {reason}{better}"
+
+
+def missing_weights(preset: str) -> tuple[str, ...]:
+    """Names of the weights that a preset needs and that are not on this machine (see `sftrack.weights.registry`)."""
+    return tuple(entry.name for entry in registry.of_preset(preset) if not registry.available(entry.name))
 
 
 def create_channels(configs: Sequence[ChannelConfig], device: str = "cpu") -> dict[str, Tracker]:

@@ -140,11 +140,14 @@ def locate(name: str) -> Path:
 
 def how_to_get(entry: WeightsFile) -> str:
     """The command that fetches a file, and the way by hand."""
-    by_hand = f"download {entry.page} in a browser and run `sftrack weights add FILE --name {entry.name}`"
-    where = f"(or put it at {folder() / entry.file})"
     if entry.url is None and entry.drive_id is None:
-        return f"{by_hand} {where}"
-    return f"run `sftrack weights fetch {entry.name}`, or by hand: {by_hand} {where}"
+        return by_hand(entry)
+    return f"run `sftrack weights fetch {entry.name}`, or {by_hand(entry)}"
+
+
+def by_hand(entry: WeightsFile) -> str:
+    """How to get a file without this program's help."""
+    return f"download {entry.page} in a browser and run `sftrack weights add FILE --name {entry.name}` (it will lie in {folder()})"
 
 
 def verify(entry: WeightsFile, path: Path, *, again: bool = False) -> str:
@@ -225,6 +228,7 @@ __all__ = [
     "WeightsFile",
     "accept",
     "available",
+    "by_hand",
     "converted_name",
     "entries",
     "find",

@@ -9,11 +9,17 @@ from torch import Tensor, nn
 from sftrack.errors import WeightsError
 from sftrack.weights import registry
 from sftrack.weights.bundled import fill
-from sftrack.weights.checkpoints import is_counter, read_checkpoint, state_dict_of
+from sftrack.weights.checkpoints import Checkpoint, is_counter, read_checkpoint, state_dict_of
 
 
 def load_state_dict(source: str | Path | Mapping[str, Tensor] | None, name: str) -> dict[str, Tensor]:
-    """The tensors by official name, float32, on the CPU; never runs code from a file.
+    """The tensors of `load_checkpoint`."""
+    tensors: dict[str, Tensor] = load_checkpoint(source, name).tensors
+    return tensors
+
+
+def load_checkpoint(source: str | Path | Mapping[str, Tensor] | None, name: str) -> Checkpoint:
+    """The tensors by official name, float32, on the CPU, and constants that are stored beside them; never runs code from a file.
 
     Args:
         source: a safetensors or PyTorch file, a state dict (bare or wrapped), or None for the registry's file.
@@ -23,12 +29,9 @@ def load_state_dict(source: str | Path | Mapping[str, Tensor] | None, name: str)
         MissingWeightsError: `source` is None, and the file was not fetched yet; the message says how.
         WeightsError: the file is missing, empty, cut short or no checkpoint.
     """
-    tensors: dict[str, Tensor]
     if isinstance(source, Mapping):
-        tensors = state_dict_of(source, f"weights given for {name}")
-    else:
-        tensors = read_checkpoint(registry.locate(name) if source is None else Path(source)).tensors
-    return tensors
+        return Checkpoint(state_dict_of(source, f"weights given for {name}"))
+    return read_checkpoint(registry.locate(name) if source is None else Path(source))
 
 
 def load_into(network: nn.Module, state: Mapping[str, Tensor], name: str) -> None:

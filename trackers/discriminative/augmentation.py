@@ -38,6 +38,11 @@ class Augmentation:
     dropouts: int = 0
     dropout_probability: float = 0.2
 
+    @property
+    def count(self) -> int:
+        """Number of samples, with the unchanged one and the dropouts."""
+        return 1 + len(self.shifts) + self.flip + len(self.blurs) + len(self.rotations) + self.dropouts
+
     def samples(self, patch: Tensor, side_px: int, generator: torch.Generator) -> tuple[Tensor, list[Shift]]:
         """The samples `(n, 3, side, side)` of a patch `(1, 3, S, S)`, and how far each was moved."""
         cuts = [(cut(transform(patch), side_px, shift), shift) for transform, shift in self._plan(side_px, generator)]

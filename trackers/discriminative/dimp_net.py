@@ -1,12 +1,17 @@
 """The network of DiMP and PrDiMP: one backbone, a classifier whose filter is learned online, and a box regressor."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from sftrack.errors import WeightsError
 
 from .iou_net import IoUNet
 from .prroi_pool import prroi_pool
 from .resnet import BasicBlock, ResNet
-from .steepest_descent import STRIDE_PX, SteepestDescent
+from .steepest_descent import STRIDE_PX, HingeLoss, KLDivergence, SteepestDescent
 
 FILTER_SIDE = 4
 """Rows and columns of the target filter, in cells."""
@@ -66,3 +71,50 @@ class DiMPNet(nn.Module):
         self.feature_extractor = backbone
         self.classifier = Classifier(backbone.widths[2], channels, blocks, optimizer)
         self.bb_regressor = IoUNet(backbone.widths[1:])
+
+
+OPTIONAL_PARTS = {
+    "filter_size": FILTER_SIDE,
+    "clf_feat_norm": True,
+    "final_conv": True,
+    "normalize_label": True,
+    "init_filter_norm": False,
+    "init_pool_square": False,
+    "init_uni_weight": None,
+    "label_shrink": 0,
+    "label_threshold": 0,
+    "softmax_reg": None,
+}
+"""Keywords of the published constructors that no tensor shows, with the only value that is implemented: that of all published networks."""
+
+
+def check_constructor(constructor: Mapping[str, Any], name: str) -> None:
+    """Refuse a network that has the same tensors and computes something else.
+
+    Raises:
+        WeightsError: a keyword has another value than published networks have.
+    """
+    for keyword, expected in OPTIONAL_PARTS.items():
+        if constructor.get(keyword, expected) != expected:
+            raise WeightsError(
+                f"expected weights of {name} that were trained with {keyword}={expected}, got a checkpoint with {constructor[keyword]}; "
+                "use the published ones"
+            )
+
+
+def kl_divergence(constructor: Mapping[str, Any]) -> KLDivergence:
+    """With the constants that a checkpoint brings; the published ones where it brings none at all."""
+    if not constructor:
+        return KLDivergence()
+    sigma, min_reg, alpha_eps = (constructor.get(key, value) for key, value in (("gauss_sigma", 1.0), *_REGULARISATION))
+    return KLDivergence(sigma=sigma, min_reg=min_reg, alpha_eps=alpha_eps)
+
+
+def hinge_loss(constructor: Mapping[str, Any]) -> HingeLoss:
+    """With the constants that a checkpoint brings, or the published ones."""
+    min_reg, alpha_eps = (constructor.get(key, value) for key, value in _REGULARISATION)
+    return HingeLoss(min_reg=min_reg, alpha_eps=alpha_eps)
+
+
+_REGULARISATION = (("optim_min_reg", 1e-3), ("alpha_eps", 0.0))
+"""Keywords of both constructors, and what they are where they were not given."""

@@ -1,7 +1,12 @@
-"""Which sample a filter remembers, and how much each counts."""
+"""Which samples a filter remembers, and how much each counts."""
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from .patches import Vector
+from .steepest_descent import Samples
 
 
 class SampleWeights:
@@ -49,3 +54,32 @@ class SampleWeights:
         self._previous = slot
         self.count += 1
         return slot
+
+
+class SampleMemory:
+    """Features and boxes of the samples that DiMP's filter is learned from.
+
+    Args:
+        features, boxes_xywh: those of the first frame, `(n, C, h, w)` and, in pixels of the crop, `(n, 4)`.
+        slots, initial_share: see `SampleWeights`.
+    """
+
+    def __init__(self, features: Tensor, boxes_xywh: Tensor, slots: int, initial_share: float) -> None:
+        initial = len(features)
+        self.weights = SampleWeights(slots, initial, initial_share)
+        self._features = features.new_zeros((slots, *features.shape[1:]))
+        self._boxes = boxes_xywh.new_zeros((slots, 4))
+        self._features[:initial], self._boxes[:initial] = features, boxes_xywh
+
+    def add(self, features: Tensor, box_xywh: Vector, rate: float) -> None:
+        """Remember a sample `(1, C, h, w)`; `rate` as for `SampleWeights.add`."""
+        slot = self.weights.add(rate)
+        self._features[slot] = features[0]
+        self._boxes[slot] = torch.from_numpy(box_xywh)
+
+    @property
+    def samples(self) -> Samples:
+        """What is remembered."""
+        used = self.weights.used
+        weights = torch.from_numpy(self.weights.values[:used].copy()).to(self._features.device)
+        return Samples(self._features[:used], self._boxes[:used], weights)

@@ -97,6 +97,15 @@ class SteepestDescent(nn.Module):
         """The loss as a function of the scores `(n, h, w)`, for targets centred at cells `(n, 2)`."""
         raise NotImplementedError
 
+    @property
+    def peak(self) -> float:
+        """What `confidence` is in the middle of a target, if the filter has learned all."""
+        raise NotImplementedError
+
+    def confidence(self, scores: Tensor) -> Tensor:
+        """Scores `(n, h, w)` as targets are looked for in them."""
+        raise NotImplementedError
+
 
 class KLDivergence(SteepestDescent):
     """PrDiMP: the softmax of the scores should be a Gaussian density around the target's centre (section 4.2).
@@ -111,8 +120,12 @@ class KLDivergence(SteepestDescent):
 
     @property
     def peak(self) -> float:
-        """The highest density of a target in the middle of a cell: what the softmax of perfect scores reaches."""
+        """The highest density of a target in the middle of a cell."""
         return 1.0 / (2.0 * math.pi * self.sigma**2)
+
+    def confidence(self, scores: Tensor) -> Tensor:
+        """Softmax over each map."""
+        return scores.flatten(1).softmax(1).view_as(scores)
 
     def density(self, centres_xy: Tensor, cells: int) -> Tensor:
         """`(n, cells, cells)`, each sums to 1."""
@@ -127,7 +140,7 @@ class KLDivergence(SteepestDescent):
 
         def local(scores: Tensor) -> Local:
             loss = scores.logsumexp((1, 2)) - (density * scores).sum((1, 2))
-            predicted = scores.flatten(1).softmax(1).view_as(scores)
+            predicted = self.confidence(scores)
 
             def curvature(change: Tensor) -> Tensor:
                 variance = (predicted * change.square()).sum((1, 2)) - (predicted * change).sum((1, 2)).square()
@@ -152,6 +165,15 @@ class HingeLoss(SteepestDescent):
         self.label_map_predictor = nn.Conv2d(bins, 1, 1, bias=False)
         self.target_mask_predictor = nn.Sequential(nn.Conv2d(bins, 1, 1, bias=False), nn.Sigmoid())
         self.spatial_weight_predictor = nn.Conv2d(bins, 1, 1, bias=False)
+
+    @property
+    def peak(self) -> float:
+        """Of the labels that it was trained with."""
+        return 1.0
+
+    def confidence(self, scores: Tensor) -> Tensor:
+        """The scores as they are."""
+        return scores
 
     def maps(self, centres_xy: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
         """Label, mask and spatial weight, `(n, cells, cells)` each."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks accuracy`: success AUC of every channel alone, of their per-pixel median and of the fused result."""
+"""`python -m benchmarks accuracy`: success AUC of every channel and deep tracker alone, of the median and of the fused result."""
 
 import argparse
 import json
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from benchmarks.majority import majority_track
 from benchmarks.recordings import CHECKOUT, Target, evaluation_targets, pin_to_one_thread, record_all, shared_folder
+from benchmarks.tracker_nano import NAME as TRACKER_NANO
+from benchmarks.tracker_nano import tracker_nano
 from sftrack.config import ChannelConfig
 from sftrack.contracts import ImageRGB
 from sftrack.datasets import read_sequence
@@ -19,8 +21,14 @@ from sftrack.errors import SFTrackError
 from sftrack.metrics import success_auc
 from sftrack.pipeline import SFTracker
 from sftrack.presets import channels_of
+from sftrack.weights import registry
 
 Table = dict[str, dict[Target, float]]
+
+DEEP = ("nanotrack-v2", "nanotrack-v3")
+"""Trackers with weights that are measured alone, whatever the preset."""
+
+LARGEST_SHIFT_PX = 1.5
 
 
 def main(arguments: list[str]) -> int:
@@ -29,7 +37,9 @@ def main(arguments: list[str]) -> int:
     shared = shared_folder(options.shared)
     targets = evaluation_targets(shared, options.sequences)
     configs = channels_of(options.preset)
-    table = channel_rows(configs, shared, targets, options.jobs)
+    alone = trackers_alone(shared)
+    beside = [config for config in alone if config.tracker not in {channel.tracker for channel in configs}]
+    table = {**channel_rows(configs, shared, targets, options.jobs), **alone_rows(beside, shared, targets, options.jobs)}
     failure = None
     try:
         if not options.no_fused:
@@ -37,11 +47,13 @@ def main(arguments: list[str]) -> int:
     except SFTrackError as error:  # the rows that do not need the networks are worth showing all the same
         failure = error
     _show(table, targets)
+    spread = shifted_means(alone, shared, targets, options) if options.shifts > 1 else {}
     options.out.mkdir(parents=True, exist_ok=True)
     content = {
         "preset": options.preset,
         "channels": {config.name: {"tracker": config.tracker, **config.params} for config in configs},
         "mean": {row: means(values) for row, values in table.items()},
+        "mean_by_shift": spread,
         "per_sequence": {row: {f"{dataset}/{name}": value for (dataset, name), value in values.items()} for row, values in table.items()},
     }
     (options.out / "accuracy.json").write_text(json.dumps(content, indent=1))
@@ -57,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sequences", nargs="*", default=[], help="only these, e.g. dog Jogging.1")
     parser.add_argument("--preset", default="light")
     parser.add_argument("--jobs", type=int, default=2, help="sequences at a time, one thread each")
+    parser.add_argument(
+        "--shifts", type=int, default=1, help="start the deep trackers from this many boxes, shifted evenly from -1.5 to 1.5 pixels"
+    )
     parser.add_argument("--no-fused", action="store_true", help="only what can be computed from recorded boxes")
     parser.add_argument("--out", type=Path, default=CHECKOUT / "runs" / "accuracy")
     return parser
@@ -65,15 +80,52 @@ def _parser() -> argparse.ArgumentParser:
 def channel_rows(configs: Sequence[ChannelConfig], shared: Path, targets: Sequence[Target], jobs: int) -> Table:
     """AUC per target of every channel alone, and of `median`, from boxes recorded once (see `benchmarks.recordings`)."""
     kept = record_all(configs, shared, targets, jobs)
-    truth = {target: read_sequence(target[0], shared / "data" / target[0], target[1]).boxes_xywh for target in targets}
-    table: Table = {
-        config.name: {target: success_auc(kept[config.name, target].boxes_xywh, truth[target]) for target in targets} for config in configs
-    }
+    table = alone_rows(configs, shared, targets, jobs)
     table["median"] = {
-        target: success_auc(majority_track(np.stack([kept[config.name, target].boxes_xywh for config in configs])), truth[target])
+        target: success_auc(majority_track(np.stack([kept[config.name, target].boxes_xywh for config in configs])), _truth(shared, target))
         for target in targets
     }
     return table
+
+
+def alone_rows(configs: Sequence[ChannelConfig], shared: Path, targets: Sequence[Target], jobs: int, shift_px: float = 0.0) -> Table:
+    """AUC per target of every tracker alone, started on the true box or on a shifted one (see `record_all`)."""
+    kept = record_all(configs, shared, targets, jobs, shift_px)
+    return {
+        config.name: {target: success_auc(kept[config.name, target].boxes_xywh, _truth(shared, target)) for target in targets}
+        for config in configs
+    }
+
+
+def trackers_alone(shared: Path) -> list[ChannelConfig]:
+    """The deep trackers whose weights are on this machine, and OpenCV's runner of one of them; says what is left out and why."""
+    here = [ChannelConfig(name, name) for name in DEEP if registry.available(name)]
+    for name in sorted(set(DEEP) - {config.name for config in here}):
+        print(f"{name} is left out: {registry.how_to_get(registry.find(name))}")
+    reference = tracker_nano(shared)
+    if reference is None:
+        print(f"{TRACKER_NANO} is left out: no ONNX files under {shared}/weights/nanotrack")
+    return here if reference is None else [*here, reference]
+
+
+def shifted_means(
+    configs: Sequence[ChannelConfig], shared: Path, targets: Sequence[Target], options: argparse.Namespace
+) -> dict[str, dict[str, list[float]]]:
+    """AUC of every tracker alone by data set, one value per shift of the start box; printed as mean (lowest to highest)."""
+    shifts = np.linspace(-LARGEST_SHIFT_PX, LARGEST_SHIFT_PX, options.shifts).tolist()
+    tables = [alone_rows(configs, shared, targets, options.jobs, shift) for shift in shifts]
+    print(f"alone, over {len(shifts)} start boxes shifted by {shifts[0]:g} to {shifts[-1]:g} pixels: mean (lowest to highest)")
+    spread: dict[str, dict[str, list[float]]] = {}
+    for config in configs:
+        by_shift = [means(table[config.name]) for table in tables]
+        spread[config.name] = {dataset: [row[dataset] for row in by_shift] for dataset in by_shift[0]}
+        cells = (f"{dataset} {np.mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" for dataset, v in spread[config.name].items())
+        print(f"{config.name:22s}" + "   ".join(cells))
+    return spread
+
+
+def _truth(shared: Path, target: Target) -> NDArray[np.float64]:
+    return read_sequence(target[0], shared / "data" / target[0], target[1]).boxes_xywh
 
 
 def fused_row(preset: str, shared: Path, targets: Sequence[Target], jobs: int) -> dict[Target, float]:

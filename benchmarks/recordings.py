@@ -1,5 +1,6 @@
 """Boxes of channels on sequences, recorded once and kept under `runs/recordings` until the tracker's code or settings change."""
 
+import dataclasses
 import functools
 import hashlib
 import inspect
@@ -66,20 +67,23 @@ def source_hash(tracker: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def cache_path(config: ChannelConfig, dataset: str, name: str, start: int = 0, stop: int | None = None) -> Path:
-    """Where the recording of this tracker, settings, source and frames lies."""
+def cache_path(config: ChannelConfig, dataset: str, name: str, shift_px: float = 0.0) -> Path:
+    """Where the recording of this tracker, settings, source, sequence and start lies."""
     settings = json.dumps(dict(config.params), sort_keys=True, default=str)
-    key = f"{config.tracker}|{settings}|{source_hash(config.tracker)}|{dataset}/{name}|{start}:{stop}"
+    key = f"{config.tracker}|{settings}|{source_hash(config.tracker)}|{dataset}/{name}|{shift_px:g}"
     return CACHE / dataset / name / f"{config.tracker}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
 
 
-def recorded(config: ChannelConfig, shared: Path, dataset: str, name: str, start: int = 0, stop: int | None = None) -> Recording:
-    """`sftrack.datasets.record` of a channel on a sequence, from the cache where it is there."""
-    path = cache_path(config, dataset, name, start, stop)
+def recorded(config: ChannelConfig, shared: Path, dataset: str, name: str, shift_px: float = 0.0) -> Recording:
+    """`sftrack.datasets.record` of a channel on a sequence, from the cache where it is there; see `record_all`."""
+    path = cache_path(config, dataset, name, shift_px)
     if path.is_file():
         with np.load(path) as kept:
             return Recording(kept["boxes_xywh"], kept["scores"], kept["seconds"])
-    result = record(config, read_sequence(dataset, shared / "data" / dataset, name), start, stop)
+    sequence = read_sequence(dataset, shared / "data" / dataset, name)
+    boxes = sequence.boxes_xywh.copy()
+    boxes[0, :2] += shift_px
+    result = record(config, dataclasses.replace(sequence, boxes_xywh=boxes))
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.stem}.{os.getpid()}.npz")  # renamed when complete: several studies may run at once
     np.savez(draft, boxes_xywh=result.boxes_xywh, scores=result.scores, seconds=result.seconds)
@@ -97,16 +101,18 @@ def pin_to_one_thread() -> None:
     os.nice(5)
 
 
-def _job(arguments: tuple[ChannelConfig, Path, str, str]) -> Recording:
+def _job(arguments: tuple[ChannelConfig, Path, str, str, float]) -> Recording:
     return recorded(*arguments)
 
 
-def record_all(configs: Sequence[ChannelConfig], shared: Path, targets: Sequence[Target], jobs: int) -> dict[tuple[str, Target], Recording]:
-    """Every channel on every target, `jobs` at a time, by channel name and target."""
+def record_all(
+    configs: Sequence[ChannelConfig], shared: Path, targets: Sequence[Target], jobs: int, shift_px: float = 0.0
+) -> dict[tuple[str, Target], Recording]:
+    """Every channel on every target, `jobs` at a time, by channel name and target; the first box is moved right and down by `shift_px`."""
     for config in configs:
         source_hash(config.tracker)  # before the workers start: a file that is edited during a long study must not name its results
     keys = [(config, target) for config in configs for target in targets]
-    arguments = [(config, shared, *target) for config, target in keys]
+    arguments = [(config, shared, *target, shift_px) for config, target in keys]
     with ProcessPoolExecutor(max_workers=jobs, initializer=pin_to_one_thread) as pool:
         results = list(pool.map(_job, arguments))
     return {(config.name, target): result for (config, target), result in zip(keys, results, strict=True)}

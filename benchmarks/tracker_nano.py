@@ -1,14 +1,24 @@
 """OpenCV's own runner of NanoTrack's first two versions, to compare with."""
 
 from pathlib import Path
-from typing import Self
 
 import cv2
 import numpy as np
 
+from sftrack.config import ChannelConfig
 from sftrack.contracts import BoxXYWH, Estimate, ImageRGB
+from sftrack.trackers import register
+
+NAME = "cv2.TrackerNano"
 
 
+def tracker_nano(shared: Path) -> ChannelConfig | None:
+    """With the ONNX files of version 2 under `shared/weights`; None where they are not there."""
+    parts = {part: shared / f"weights/nanotrack/nanotrackv2/nanotrack_{part}_sim.onnx" for part in ("backbone", "head")}
+    return ChannelConfig(NAME, NAME, parts) if all(path.is_file() for path in parts.values()) else None
+
+
+@register(NAME)
 class TrackerNano:
     """`cv2.TrackerNano` under the contract of a channel; it departs from the published procedure (docs/trackers.md)."""
 
@@ -16,12 +26,6 @@ class TrackerNano:
         self._params = cv2.TrackerNano.Params()
         self._params.backbone, self._params.neckhead = str(backbone), str(head)
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # it warns at every start of what this machine cannot do
-
-    @classmethod
-    def of_version_2(cls, shared: Path) -> Self | None:
-        """With the files under `shared/weights`; None where they are not there."""
-        backbone, head = (shared / f"weights/nanotrack/nanotrackv2/nanotrack_{part}_sim.onnx" for part in ("backbone", "head"))
-        return cls(backbone, head) if backbone.is_file() and head.is_file() else None
 
     def init(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         """See `Tracker`; the box is rounded."""

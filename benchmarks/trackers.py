@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.recordings import shared_folder
-from benchmarks.tracker_nano import TrackerNano
+from benchmarks.tracker_nano import NAME as REFERENCE
+from benchmarks.tracker_nano import tracker_nano
 from sftrack import engine
 from sftrack.contracts import BoxXYWH, ImageRGB, Tracker
 from sftrack.datasets import read_sequence
@@ -21,7 +22,6 @@ from sftrack.errors import MissingWeightsError
 from sftrack.trackers import create, nanotrack
 from sftrack.weights.bundled import parameter_count
 
-REFERENCE = "cv2.TrackerNano"
 REFERENCE_FOR = "nanotrack-v2"
 """The tracker that has the same weights as the reference."""
 
@@ -83,11 +83,11 @@ def main(arguments: list[str]) -> int:
     chosen = [candidate for candidate in candidates() if options.only in candidate.label]
     show_cost(chosen, frames, box)
     trackers = {candidate.label: candidate.build() for candidate in chosen}
-    reference = TrackerNano.of_version_2(shared)
+    reference = tracker_nano(shared)
     if reference is None:
         print(f"{REFERENCE} is left out: no ONNX files under {shared}/weights/nanotrack")
     else:
-        trackers = {REFERENCE: reference, **trackers}
+        trackers = {REFERENCE: create(reference.tracker, **reference.params), **trackers}
     for threads in (1, 2):
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)

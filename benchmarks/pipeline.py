@@ -15,6 +15,7 @@ from benchmarks.recordings import shared_folder
 from sftrack.contracts import Frame, TrackResult
 from sftrack.datasets import read_sequence
 from sftrack.pipeline import SFTracker
+from sftrack.session import with_upcoming
 from sftrack.sinks import AnnotatedVideoSink, open_sinks
 from sftrack.sources import open_source
 
@@ -59,8 +60,11 @@ def show_speed(preset: str, clip: Path, box: np.ndarray, out: Path, *, video: bo
         sinks = open_sinks(out, frame_size_wh=source.frame_size_wh, frames_per_second=30.0, video=video)
         with sinks:
             cpu_s = began = 0.0
-            for frame in source:
-                result = tracker.update(frame.image_rgb) if frame.index else tracker.init(frame.image_rgb, box)
+            for frame, upcoming in with_upcoming(iter(source)):
+                if frame.index:
+                    result = tracker.update(frame.image_rgb, upcoming_rgb=upcoming.image_rgb if upcoming else None)
+                else:
+                    result = tracker.init(frame.image_rgb, box)
                 sinks.write(frame, result)
                 if frame.index == 0:
                     began, cpu_s = time.perf_counter(), time.process_time()

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,9 +11,22 @@ import numpy as np
 
 from sftrack.boxes import clip_box
 from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, RegionMask, Tracker
+from sftrack.errors import FrameError
 from sftrack.workers import TorchWorkers
 
 log = logging.getLogger(__name__)
+
+
+Step = Callable[[Tracker], Estimate | None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one step of a tracker brought: an estimate, or why there is none (neither after `init`), and how long it took."""
+
+    estimate: Estimate | None
+    error: str | None
+    seconds: float
 
 
 @dataclass
@@ -37,23 +51,25 @@ class Channel:
         """What its tracker segmented on the current frame, if it segments."""
         return self.estimate.mask if self.estimate else None
 
-    def run(self, step: Callable[[Tracker], Estimate | None], frame_size_wh: tuple[int, int]) -> None:
+    def attempt(self, step: Step, frame_size_wh: tuple[int, int]) -> Outcome:
         """Do one step; whatever goes wrong in a tracker stays in its channel."""
         start_s = time.perf_counter()
         try:
             estimate = step(self.tracker)
-            self.error = None if estimate is None else _defect(estimate, frame_size_wh)
-            self.estimate = estimate if self.error is None else None
-            self.started = True
+            error = None if estimate is None else _defect(estimate, frame_size_wh)
         except Exception as failure:
             # A tracker may raise anything (cv2.error, MemoryError, its own): the others go on without it.
-            self.estimate, self.error = None, f"{type(failure).__name__}: {failure}".splitlines()[0]
+            estimate, error = None, f"{type(failure).__name__}: {failure}".splitlines()[0]
+        return Outcome(estimate if error is None else None, error, time.perf_counter() - start_s)
+
+    def take(self, outcome: Outcome) -> None:
+        """Put an outcome on record."""
+        self.estimate, self.error, self.seconds = outcome.estimate, outcome.error, outcome.seconds
         if self.error is not None:
             self.failures += 1
             self.frames_off += 1
             if self.failures == 1:
                 log.warning("channel %s failed and is left out: %s", self.name, self.error)
-        self.seconds = time.perf_counter() - start_s
 
 
 def _defect(estimate: Estimate, frame_size_wh: tuple[int, int]) -> str | None:
@@ -82,9 +98,12 @@ class ChannelPool:
     def __init__(self, trackers: Mapping[str, Tracker], workers: TorchWorkers) -> None:
         self.channels = [Channel(name, tracker) for name, tracker in trackers.items()]
         self._workers = workers
+        self._begun: dict[str, Future[Outcome]] = {}
+        self._begun_on: ImageRGB | None = None
 
     def init(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         """Start every channel on a frame."""
+        self._forget()
         for channel in self.channels:
             channel.failures = channel.restarts = channel.frames_off = 0
             channel.started = False
@@ -92,40 +111,76 @@ class ChannelPool:
         for channel in self.channels:
             channel.estimate = Estimate(box_xywh.copy(), 1.0) if channel.error is None else None
 
-    def update(self, image_rgb: ImageRGB) -> None:
-        """One frame for every channel that could be started; see each `Channel.estimate` afterwards."""
+    def begin(self, image_rgb: ImageRGB) -> None:
+        """Set the channels to work on a frame that `update` will be called with next; what they said about the current one stays."""
+        self._begun_on = image_rgb
+        self._begin([channel for channel in self.channels if channel.started], image_rgb)
 
+    def update(self, image_rgb: ImageRGB) -> None:
+        """One frame for every channel that could be started; see each `Channel.estimate` afterwards.
+
+        Raises:
+            FrameError: `begin` announced another frame.
+        """
+        if self._begun_on is None:
+            self.begin(image_rgb)
+        elif self._begun_on is not image_rgb:
+            raise FrameError("expected the frame that was announced as upcoming, got another one; pass the same array, or announce none")
+        for channel in self.channels:
+            if channel.name in self._begun:
+                channel.take(self._begun[channel.name].result())
+            else:
+                channel.estimate = None
+                channel.frames_off += 1
+        self._forget()
+
+    def restart(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
+        """Initialise some channels again, from the fused box of the current frame."""
+        before = [(channel.estimate, channel.error) for channel in channels]
+        for channel in channels:
+            channel.frames_off = 0
+            if channel.name in self._begun:  # it went on to the next frame from where it should not have been
+                _ended(self._begun.pop(channel.name))
+        self._start(channels, image_rgb, box_xywh)
+        for channel, (estimate, error) in zip(channels, before, strict=True):
+            channel.restarts += channel.error is None
+            # What it said about this frame, or why it could not, still holds.
+            channel.estimate, channel.error = estimate, channel.error or error
+        if self._begun_on is not None:
+            self._begin([channel for channel in channels if channel.started], self._begun_on)
+
+    def _start(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
+        def step(tracker: Tracker) -> None:
+            tracker.init(image_rgb, box_xywh)
+
+        for channel, started in [(channel, self._submit(channel, step, image_rgb)) for channel in _slowest_first(channels)]:
+            channel.take(started.result())
+            channel.started = channel.started or channel.error is None
+
+    def _begin(self, channels: list[Channel], image_rgb: ImageRGB) -> None:
         def step(tracker: Tracker) -> Estimate:
             estimate = tracker.update(image_rgb)
             if not isinstance(estimate, Estimate):
                 raise TypeError(f"update returned {estimate!r}, not an Estimate")
             return estimate
 
-        for channel in self.channels:
-            if not channel.started:
-                channel.estimate = None
-                channel.frames_off += 1
-        self._run([channel for channel in self.channels if channel.started], step, image_rgb)
+        self._begun |= {channel.name: self._submit(channel, step, image_rgb) for channel in _slowest_first(channels)}
 
-    def restart(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
-        """Initialise some channels again, from the fused box."""
-        before = [(channel.estimate, channel.error) for channel in channels]
-        for channel in channels:
-            channel.frames_off = 0
-        self._start(channels, image_rgb, box_xywh)
-        for channel, (estimate, error) in zip(channels, before, strict=True):
-            channel.restarts += channel.error is None
-            # What it said about this frame, or why it could not, still holds.
-            channel.estimate, channel.error = estimate, channel.error or error
+    def _submit(self, channel: Channel, step: Step, image_rgb: ImageRGB) -> Future[Outcome]:
+        return self._workers.start(partial(channel.attempt, step, (image_rgb.shape[1], image_rgb.shape[0])))
 
-    def _start(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
-        def step(tracker: Tracker) -> None:
-            tracker.init(image_rgb, box_xywh)
+    def _forget(self) -> None:
+        for begun in self._begun.values():
+            _ended(begun)
+        self._begun, self._begun_on = {}, None
 
-        self._run(channels, step, image_rgb)
 
-    def _run(self, channels: list[Channel], step: Callable[[Tracker], Estimate | None], image_rgb: ImageRGB) -> None:
-        frame_size_wh = (image_rgb.shape[1], image_rgb.shape[0])
-        # The slowest first: it decides when all are done.
-        order = sorted(channels, key=lambda channel: -channel.seconds)
-        self._workers.run([partial(channel.run, step, frame_size_wh) for channel in order])
+def _slowest_first(channels: list[Channel]) -> list[Channel]:
+    """The slowest decides when all are done."""
+    return sorted(channels, key=lambda channel: -channel.seconds)
+
+
+def _ended(begun: Future[Outcome]) -> None:
+    """Wait until a step that nobody wants any more leaves its tracker alone."""
+    if not begun.cancel():
+        begun.result()

@@ -92,8 +92,10 @@ class SFTracker:
         self.config = config or PipelineConfig()
         self.device = device
         self.last_step: Step | None = None
-        self._workers = TorchWorkers(min(len(channels), os.cpu_count() or 1), "sftrack")
-        self._pool = ChannelPool(channels, self._workers)
+        count = min(len(channels), os.cpu_count() or 1)
+        # Two pools: the networks of one frame must not queue behind the channels that are already at the next.
+        self._workers, self._channel_workers = TorchWorkers(count, "sftrack"), TorchWorkers(count, "sftrack-channel")
+        self._pool = ChannelPool(channels, self._channel_workers)
         self._segmenter = segmenter or Segmenter.bundled(device)
         self._combiner = combiner or Combiner.bundled(self.config.sharpness)
         self._box_reader = box_reader or BoxReader.bundled(device)
@@ -142,12 +144,18 @@ class SFTracker:
             self._target = self._first_look(image_rgb, box)
         return self._result(with_mask, [], np.zeros(0))
 
-    def update(self, image_rgb: ImageRGB, *, with_mask: bool = False) -> TrackResult:
+    def update(self, image_rgb: ImageRGB, *, with_mask: bool = False, upcoming_rgb: ImageRGB | None = None) -> TrackResult:
         """Follow the target to the next frame.
+
+        Args:
+            image_rgb: `(H, W, 3) uint8`.
+            with_mask: give the refined segmentation of the full frame too.
+            upcoming_rgb: the frame after this one, where the caller has it already (a file): the channels set out on it while this frame
+                is fused, which changes no result and keeps all cores busy. The next call must be for that very array.
 
         Raises:
             NotInitialisedError: `init` was not called.
-            FrameError: an image of another size or type than the first one.
+            FrameError: an image of another size or type than the first one, or not the one that was announced.
         """
         if self._target is None:
             raise NotInitialisedError("call init(image_rgb, box_xywh) before update(image_rgb)")
@@ -160,15 +168,17 @@ class SFTracker:
                 self._pool.update(image_rgb)
             live = [channel for channel in self._pool.channels if channel.estimate is not None]
             if live:
-                weights = self._fuse(image_rgb, live, self._target)
+                weights = self._fuse(image_rgb, live, self._target, upcoming_rgb)
             else:
+                self._begin(upcoming_rgb)
                 self._target.score = 0.0
             self._judge(self._target)
             self._mend(image_rgb, self._target)
         return self._result(with_mask, live, weights)
 
     def close(self) -> None:
-        """End the channels' threads."""
+        """End the threads."""
+        self._channel_workers.close()
         self._workers.close()
 
     def __enter__(self) -> Self:
@@ -176,6 +186,11 @@ class SFTracker:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def _begin(self, upcoming_rgb: ImageRGB | None) -> None:
+        """Let the channels go on to the next frame, if it is known already."""
+        if upcoming_rgb is not None:
+            self._pool.begin(checked_image(upcoming_rgb, self._frame_size_wh))
 
     def _window_on(self, box_xywh: BoxXYWH) -> Window:
         if self.config.view == "frame":
@@ -197,7 +212,7 @@ class SFTracker:
         appearance = Appearance(crop, box_in_window, mask)
         return Target(box, 1.0, "tracking", window, mask, mask, first_box, descriptor, descriptor.copy(), record, appearance, box, box[2:])
 
-    def _fuse(self, image_rgb: ImageRGB, live: list[Channel], target: Target) -> NDArray[np.float64]:
+    def _fuse(self, image_rgb: ImageRGB, live: list[Channel], target: Target, upcoming_rgb: ImageRGB | None) -> NDArray[np.float64]:
         """From the channels' boxes to the fused box; returns the channels' weights."""
         boxes = np.array([channel.estimate.box_xywh for channel in live if channel.estimate])
         scores = np.array([channel.estimate.score for channel in live if channel.estimate])
@@ -211,6 +226,8 @@ class SFTracker:
             own = {place: window.look_at(mask) for place, channel in enumerate(live) if (mask := channel.own_mask) is not None}
             frame_box = window.frame_box(self._frame_size_wh)
             seen = self._segmenter.decode(encoding.result(), boxes_in_window, frame_box, self._workers, own)
+        # Segmenting keeps all cores busy; what follows runs on one, which leaves the others to the channels.
+        self._begin(upcoming_rgb)
         with self._timed("combine"):
             looks = np.column_stack([correlations, target.appearance.colour_overlaps(crop, seen.masks)])
         evidence = Evidence(

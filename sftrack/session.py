@@ -48,15 +48,18 @@ def run_session(
     start_s = time.perf_counter()
     try:
         with interrupt, sink, _bar(source, progress) as bar:
-            for frame in interrupt.frames(source):
+            frames = interrupt.frames(source)
+            for frame, upcoming in with_upcoming(frames) if not source.is_live else ((frame, None) for frame in frames):
                 if summary.frames == 0:
                     result = tracker.init(frame.image_rgb, box_xywh, with_mask=with_mask)
                 else:
-                    result = tracker.update(frame.image_rgb, with_mask=with_mask)
+                    result = tracker.update(frame.image_rgb, with_mask=with_mask, upcoming_rgb=upcoming.image_rgb if upcoming else None)
                 summary.write(frame, result)
                 sink.write(frame, result)
                 bar.set_postfix_str(result.state, refresh=False)
                 bar.update()
+                if interrupt.requested:  # the next frame may be at hand already
+                    break
     except SFTrackError as error:
         if summary.frames == 0:
             raise
@@ -69,6 +72,21 @@ def run_session(
     if summary.frames == 0 and not summary.interrupted:
         raise SourceError(f"expected at least one frame from {source.name}, got none; give another source or a smaller --start-frame")
     return summary
+
+
+def with_upcoming(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
+    """Each frame with the one after it, None after the last. Not for live sources, where a result would wait for the next frame."""
+    current = next(frames, None)
+    while current is not None:
+        failure = None
+        try:
+            upcoming = next(frames, None)
+        except SFTrackError as error:  # the frame at hand is whole
+            upcoming, failure = None, error
+        yield current, upcoming
+        if failure is not None:
+            raise failure
+        current = upcoming
 
 
 class Interrupt:

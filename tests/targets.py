@@ -75,7 +75,7 @@ def clip_along(path: Iterable[tuple[float, float] | None], scene: Scene | None =
 class Scripted:
     """A tracker that answers from a list, one entry per frame after the first `init`; an exception in the list is raised.
 
-    It remembers on which boxes it was started and in which threads it ran.
+    It remembers on which boxes it was started, which arrays it was given and in which threads it ran.
     """
 
     def __init__(self, answers: Iterable[object], *, failing_inits: int = 0, on_update: Callable[[], None] | None = None) -> None:
@@ -85,9 +85,11 @@ class Scripted:
         self.started_on: list[BoxXYWH] = []
         self.updates = 0
         self.threads: set[str] = set()
+        self.seen: list[tuple[str, int]] = []
 
     def init(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         self.threads.add(threading.current_thread().name)
+        self.seen.append(("init", id(image_rgb)))
         if self.failing_inits:
             self.failing_inits -= 1
             raise RuntimeError("no start today\nsecond line")
@@ -95,6 +97,7 @@ class Scripted:
 
     def update(self, image_rgb: ImageRGB) -> Estimate:
         self.threads.add(threading.current_thread().name)
+        self.seen.append(("update", id(image_rgb)))
         answer = self.answers[min(self.updates, len(self.answers) - 1)]
         self.updates += 1
         if self.on_update:

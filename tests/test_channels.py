@@ -9,6 +9,7 @@ import pytest
 
 from sftrack.channels import Channel, ChannelPool
 from sftrack.contracts import Estimate, RegionMask
+from sftrack.errors import FrameError
 from sftrack.workers import TorchWorkers
 from tests.targets import Scripted
 
@@ -247,3 +248,41 @@ def test_a_hundred_frames_take_no_more_threads_than_workers(pool_of: Callable[..
     for _ in range(100):
         pool.update(IMAGE)
     assert threading.active_count() <= before + 2
+
+
+def test_frames_may_be_begun_before_the_last_one_is_asked_for(pool_of: Callable[..., ChannelPool]) -> None:
+    pool = pool_of(a=Scripted([GOOD, GOOD + 1]))
+    following = IMAGE.copy()
+    pool.init(IMAGE, BOX)
+    pool.update(IMAGE)
+    pool.begin(following)
+    first = pool.channels[0].estimate
+    assert first is not None
+    np.testing.assert_array_equal(first.box_xywh, GOOD)
+    pool.update(following)
+    second = pool.channels[0].estimate
+    assert second is not None
+    np.testing.assert_array_equal(second.box_xywh, GOOD + 1)
+
+
+def test_another_frame_than_the_one_begun_is_refused(pool_of: Callable[..., ChannelPool]) -> None:
+    pool = pool_of(a=Scripted([GOOD]))
+    pool.init(IMAGE, BOX)
+    pool.begin(IMAGE.copy())
+    with pytest.raises(FrameError, match="announced"):
+        pool.update(IMAGE.copy())
+    pool.init(IMAGE, BOX)
+    pool.update(IMAGE)
+
+
+def test_a_channel_restarted_after_it_went_ahead_sees_the_next_frame_again(pool_of: Callable[..., ChannelPool]) -> None:
+    a, b = Scripted([GOOD, GOOD + 1, GOOD + 2]), Scripted([GOOD, GOOD + 1, GOOD + 2])
+    pool = pool_of(a=a, b=b)
+    following = IMAGE.copy()
+    pool.init(IMAGE, BOX)
+    pool.update(IMAGE)
+    pool.begin(following)
+    pool.restart([channel(pool, "a")], IMAGE, BOX + 3)
+    pool.update(following)
+    assert b.updates == 2
+    assert a.seen[-2:] == [("init", id(IMAGE)), ("update", id(following))]

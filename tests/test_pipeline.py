@@ -322,6 +322,32 @@ def test_a_refused_start_leaves_the_running_track_alone(tracker_of: MakeTracker)
     assert float(iou(result.box_xywh, CLIP.boxes_xywh[1])) > 0.7
 
 
+def test_knowing_the_next_frame_changes_no_result(tracker_of: MakeTracker) -> None:
+    """Also where a channel is started again, after it went on to the next frame already."""
+
+    class Stray:
+        """Beside the target, on whichever frame it is asked about."""
+
+        def init(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
+            pass
+
+        def update(self, image_rgb: ImageRGB) -> Estimate:
+            index = next(i for i, image in enumerate(CLIP.images_rgb) if image is image_rgb)
+            return Estimate(CLIP.boxes_xywh[index] + np.array([60.0, 0.0, 0.0, 0.0]), 0.9)
+
+    boxes = []
+    for announce in (False, True):
+        tracker = tracker_of({"template": create("template"), "flow": create("flow"), "stray": Stray()})
+        tracker.init(CLIP.images_rgb[0], CLIP.boxes_xywh[0])
+        results = [
+            tracker.update(image, upcoming_rgb=upcoming if announce else None)
+            for image, upcoming in zip(CLIP.images_rgb[1:], [*CLIP.images_rgb[2:], None], strict=True)
+        ]
+        assert results[-1].channels[2].restarts > 0
+        boxes.append([result.box_xywh for result in results])
+    np.testing.assert_array_equal(*boxes)
+
+
 def test_starting_again_forgets_the_first_track(tracker_of: MakeTracker) -> None:
     class Here(Scripted):
         """Stays where it was started."""

@@ -44,13 +44,15 @@ class FakeTracker:
 
     def __init__(self, at_update: Callable[[int], None] = lambda number: None) -> None:
         self.at_update, self.updates, self.masks = at_update, 0, []
+        self.announced: list[bool] = []
 
     def init(self, image_rgb: np.ndarray, box_xywh: np.ndarray, *, with_mask: bool = False) -> TrackResult:
         self.masks.append(with_mask)
         return TrackResult(box_xywh, 1.0, "tracking", timings_s={"total": 0.5})
 
-    def update(self, image_rgb: np.ndarray, *, with_mask: bool = False) -> TrackResult:
+    def update(self, image_rgb: np.ndarray, *, with_mask: bool = False, upcoming_rgb: np.ndarray | None = None) -> TrackResult:
         self.updates += 1
+        self.announced.append(upcoming_rgb is not None)
         self.masks.append(with_mask)
         self.at_update(self.updates)
         state = "lost" if self.updates % 3 == 0 else "tracking"
@@ -94,6 +96,14 @@ def test_every_frame_is_tracked_written_and_counted() -> None:
     assert summary.channel_failures == {"a": 6}
     assert not summary.interrupted
     assert summary.failure is None
+
+
+@pytest.mark.parametrize(("live", "announced"), [(False, [True, True, False]), (True, [False, False, False])])
+def test_a_file_announces_the_next_frame_and_a_camera_does_not_wait_for_it(live: bool, announced: list[bool]) -> None:
+    source, tracker = FakeSource(4), FakeTracker()
+    source.is_live = live
+    run_session(source, tracker, FakeSink(), BOX)
+    assert tracker.announced == announced
 
 
 def test_a_source_that_is_lost_leaves_what_was_tracked() -> None:

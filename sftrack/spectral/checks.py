@@ -45,6 +45,23 @@ def check_volume(name: str, volume: Tensor, like: Tensor | None = None, *, unit_
         raise ValueError(f"expected {name} in [0, 1], got values from {lowest:.4g} to {highest:.4g}; divide masks of 0 and 255 by 255")
 
 
+def check_channels(channels: Tensor, weights: Tensor) -> None:
+    """Accept channels `(B, C, T, H, W)` in [0, 1], of the type and on the device of the weights `(C,)`.
+
+    Raises:
+        TypeError, ValueError: anything else.
+    """
+    if not isinstance(channels, Tensor):
+        raise TypeError(f"expected channels as a torch.Tensor, got {type(channels).__name__}; use torch.from_numpy for arrays")
+    if channels.ndim != 5 or channels.shape[1] != len(weights):
+        raise ValueError(f"expected channels of shape (B, {len(weights)}, T, H, W), got {tuple(channels.shape)}")
+    if (channels.dtype, channels.device) != (weights.dtype, weights.device):
+        raise ValueError(
+            f"expected channels like the weights, {weights.dtype} on {weights.device}, got {channels.dtype} on {channels.device}"
+        )
+    check_volume("channels", channels.flatten(0, 1), unit_range=True)
+
+
 def extremes(volume: Tensor) -> tuple[float, float]:
     """Smallest and greatest value, NaN if there is one."""
     with torch.no_grad():

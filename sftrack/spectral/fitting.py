@@ -1,0 +1,159 @@
+"""Learning the weights of SFSeg++ from videos with true masks."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from sftrack.spectral.plusplus import focal_dice_loss
+
+Video = tuple[Tensor, Tensor]
+"""Channels `(C, T, H, W)` in [0, 1] and the true mask `(T, H, W)`, 0 or 1."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How to train; see `fit`.
+
+    Attributes:
+        epochs: at most.
+        frames: length of the pieces that videos are cut into; shorter videos are taken whole.
+        batch: pieces per step.
+        rate: first learning rate of AdamW (AMSGrad variant).
+        decay: weight decay.
+        plateau: epochs without a better validation loss after which the rate is divided by 2.
+        patience: epochs without a better validation loss after which training ends.
+        validation_share: share of each video, at its end, that is kept for validation where no videos are given for it.
+        seed: of the order of the pieces and of where the cuts are.
+    """
+
+    epochs: int = 60
+    frames: int = 5
+    batch: int = 8
+    rate: float = 0.1
+    decay: float = 0.01
+    plateau: int = 3
+    patience: int = 10
+    validation_share: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        for name in ("epochs", "frames", "batch", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
+        if not (self.rate > 0.0 and self.decay >= 0.0 and self.plateau >= 0):
+            raise ValueError(f"expected rate > 0, decay >= 0 and plateau >= 0, got {self.rate}, {self.decay} and {self.plateau}")
+        if not 0.0 < self.validation_share < 1.0:
+            raise ValueError(f"expected a validation share between 0 and 1, got {self.validation_share}")
+
+
+@dataclass
+class FitResult:
+    """The course of a training: one number per epoch, and the epoch (from 0) whose weights were kept."""
+
+    training_loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+
+
+def fit(
+    model: nn.Module, videos: Sequence[Video], *, validation: Sequence[Video] | None = None, settings: FitSettings | None = None
+) -> FitResult:
+    """Train `(B, C, T, H, W) -> (B, T, H, W)` on pieces of videos with the Focal-Dice loss, and keep the best epoch's weights.
+
+    As in the paper (Sec. 5.1.6): AdamW with AMSGrad, ReduceLROnPlateau, sub-videos of 5 frames. Same seed, same result. A progress bar
+    shows on terminals only.
+
+    Args:
+        model: `SFSegPlusPlus` or any network of that form, changed in place; computes on its own device.
+        videos: to learn from, of any sizes and lengths.
+        validation: to stop early on; None: the last part of each video, which then is not learned from.
+        settings: see `FitSettings`.
+
+    Raises:
+        ValueError: no videos, or one whose channels and mask do not fit together.
+    """
+    settings = settings or FitSettings()
+    training = [_checked(video) for video in videos]
+    if not training:
+        raise ValueError("expected at least one video to learn from, got none")
+    if validation is None:
+        halves = [_split(video, settings) for video in training]
+        training, kept = [first for first, _ in halves], [rest for _, rest in halves]
+    else:
+        kept = [_checked(video) for video in validation]
+        if not kept:
+            raise ValueError("expected at least one video for validation, got none; leave it out to use a part of the others")
+    generator = torch.Generator().manual_seed(settings.seed)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=settings.decay, amsgrad=True)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=settings.plateau)
+    result, best = FitResult(), copy.deepcopy(model.state_dict())
+    judged = list(_pieces(kept, settings.frames, None))
+    progress = tqdm(range(settings.epochs), desc="fit", unit="epoch", disable=None)
+    for epoch in progress:
+        pieces = list(_pieces(training, settings.frames, generator))
+        order = torch.randperm(len(pieces), generator=generator).tolist()
+        batches = [[pieces[index] for index in order[at : at + settings.batch]] for at in range(0, len(order), settings.batch)]
+        model.train()
+        result.training_loss.append(sum(_step(model, optimiser, batch) * len(batch) for batch in batches) / len(pieces))
+        model.eval()
+        with torch.no_grad():
+            result.validation_loss.append(sum(float(_loss(model, piece)) for piece in judged) / len(judged))
+        schedule.step(result.validation_loss[-1])
+        if result.validation_loss[-1] <= min(result.validation_loss):
+            result.best_epoch, best = epoch, copy.deepcopy(model.state_dict())
+        progress.set_postfix(training=result.training_loss[-1], validation=result.validation_loss[-1])
+        if epoch - result.best_epoch >= settings.patience:
+            break
+    progress.close()
+    model.load_state_dict(best)
+    return result
+
+
+def _step(model: nn.Module, optimiser: torch.optim.Optimizer, batch: Sequence[Video]) -> float:
+    """One step; the pieces go through the model one by one, as their sizes differ."""
+    optimiser.zero_grad(set_to_none=True)
+    total = 0.0
+    for piece in batch:
+        loss = _loss(model, piece) / len(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+    optimiser.step()
+    return total
+
+
+def _loss(model: nn.Module, piece: Video) -> Tensor:
+    like = next(model.parameters())
+    channels, truth = (volume[None].to(like) for volume in piece)
+    return focal_dice_loss(model(channels), truth)
+
+
+def _checked(video: Video) -> Video:
+    channels, truth = video
+    if channels.ndim != 4 or channels.shape[1:] != truth.shape or not channels.numel():
+        raise ValueError(
+            f"expected channels (C, T, H, W) and a true mask (T, H, W) of the same length and size, "
+            f"got {tuple(channels.shape)} and {tuple(truth.shape)}"
+        )
+    return video
+
+
+def _split(video: Video, settings: FitSettings) -> tuple[Video, Video]:
+    """The first part of a video and the rest; one frame is all that a video of one frame has for both."""
+    channels, truth = video
+    cut = min(max(round(len(truth) * (1.0 - settings.validation_share)), 1), max(len(truth) - 1, 1))
+    rest = min(cut, len(truth) - 1)
+    return (channels[:, :cut], truth[:cut]), (channels[:, rest:], truth[rest:])
+
+
+def _pieces(videos: Sequence[Video], frames: int, generator: torch.Generator | None) -> Iterator[Video]:
+    """Cut videos into pieces of `frames`; from a random place on, so that the cuts differ between epochs, or from the beginning."""
+    for channels, truth in videos:
+        spare = len(truth) % frames if len(truth) >= frames else 0
+        first = int(torch.randint(spare + 1, (1,), generator=generator)) if generator else 0
+        for start in range(first, max(len(truth) - frames, first) + 1, frames):
+            yield channels[:, start : start + frames], truth[start : start + frames]

@@ -1,0 +1,161 @@
+"""SFSeg++: the graph's maps as learned combinations of any number of channels, trained through all iterations (paper, Sec. 3.3)."""
+
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from sftrack.errors import WeightsError
+from sftrack.spectral.checks import check_channels, check_counts, check_settings, check_volume
+from sftrack.spectral.gaussian import KernelSize
+from sftrack.spectral.iteration import SLOPE, iterate
+from sftrack.spectral.power import pixel_graph
+
+START_SLOPE = 4.0
+"""Untrained, the maps are `sigmoid(4 (mean of the channels - 0.5))`."""
+
+
+class SFSegPlusPlus(nn.Module):
+    """Segment a volume from several channels: `S = sigmoid(b_s + sum_c w_s,c C_c)`, `F` likewise (Eq. 9), then `sfseg` on them.
+
+    Attributes:
+        w_s, b_s: weights `(C,)` and bias `()` of the unary map.
+        w_f, b_f: those of the pairwise map; with `shared`, the very same parameters.
+        settings: numbers of the iteration, see `sfseg`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        shared: bool = True,
+        *,
+        iterations: int = 5,
+        binarize_after: int = 3,
+        p: float = 0.2,
+        alpha: float = 1.0,
+        kernel_size: KernelSize = (5, 5, 5),
+        slope: float = SLOPE,
+    ) -> None:
+        """Start with the same weight for every channel.
+
+        Args:
+            channels: number of channels, at least 1.
+            shared: one set of weights for both maps, as in the paper's experiments.
+            iterations, binarize_after, p, alpha, kernel_size, slope: see `sfseg`.
+
+        Raises:
+            ValueError: no channel, or settings that `sfseg` refuses.
+        """
+        super().__init__()
+        if channels < 1:
+            raise ValueError(f"expected at least one channel, got {channels}")
+        check_settings(p, alpha, kernel_size)
+        check_counts(iterations, binarize_after, slope)
+        self.channels, self.shared = channels, shared
+        self.iterations, self.binarize_after, self.slope = iterations, binarize_after, slope
+        self.p, self.alpha, self.kernel_size = p, alpha, kernel_size
+        self.w_s, self.b_s = _start(channels)
+        self.w_f, self.b_f = (self.w_s, self.b_s) if shared else _start(channels)
+
+    def maps(self, channels: Tensor) -> tuple[Tensor, Tensor]:
+        """The unary and the pairwise map `(B, T, H, W)` in [0, 1] of channels `(B, C, T, H, W)`; one and the same if shared."""
+        s = _combine(channels, self.w_s, self.b_s)
+        return s, s if self.shared else _combine(channels, self.w_f, self.b_f)
+
+    def forward(self, channels: Tensor) -> Tensor:
+        """Channels `(B, C, T, H, W)` in [0, 1] to the segmentation `(B, T, H, W)` in [0, 1]; differentiable.
+
+        Raises:
+            TypeError, ValueError: another shape, type or device than the weights', values outside [0, 1] or not finite.
+        """
+        check_channels(channels, self.w_s)
+        s, f = self.maps(channels)
+        graph = pixel_graph(s, [f], p=self.p, alpha=self.alpha, kernel_size=self.kernel_size, x0=s)
+        return iterate(graph, s, s, iterations=self.iterations, binarize_after=self.binarize_after, slope=self.slope)
+
+    def save(self, path: Path) -> None:
+        """Write weights and settings to a safetensors file.
+
+        Raises:
+            WeightsError: the file cannot be written.
+        """
+        names = ("w_s", "b_s") if self.shared else ("w_s", "b_s", "w_f", "b_f")
+        tensors = {name: getattr(self, name).detach().cpu().contiguous() for name in names}
+        settings = {name: str(getattr(self, name)) for name in ("iterations", "binarize_after", "p", "alpha", "slope")}
+        settings["kernel_size"] = "x".join(map(str, self.kernel_size))
+        try:
+            save_file(tensors, path, metadata=settings)
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"expected to write weights to '{path}', got {error}; choose another place with --weights") from error
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote; eval mode, on the CPU.
+
+        Raises:
+            WeightsError: missing or damaged file, or one that `save` did not write.
+        """
+        if not path.is_file():
+            raise WeightsError(f"expected a file with SFSeg++ weights at '{path}', found none; write one with SFSegPlusPlus.save")
+        try:
+            with safe_open(path, framework="pt") as stored:
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
+                settings = stored.metadata() or {}
+            kt, ky, kx = map(int, settings["kernel_size"].split("x"))
+            model = cls(
+                len(tensors["w_s"]),
+                "w_f" not in tensors,
+                iterations=int(settings["iterations"]),
+                binarize_after=int(settings["binarize_after"]),
+                p=float(settings["p"]),
+                alpha=float(settings["alpha"]),
+                kernel_size=(kt, ky, kx),
+                slope=float(settings["slope"]),
+            )
+            with torch.no_grad():
+                for name, tensor in tensors.items():
+                    getattr(model, name).copy_(tensor)
+        except (SafetensorError, OSError, KeyError, AttributeError, ValueError, RuntimeError) as error:
+            raise WeightsError(f"expected SFSeg++ weights written by SFSegPlusPlus.save, '{path}' is something else ({error})") from error
+        return model.eval()
+
+
+def focal_dice_loss(segmentation: Tensor, truth: Tensor, gamma: float = 0.75) -> Tensor:
+    """`(1 - Dice)^gamma` of each volume, averaged over the batch (Eq. 12).
+
+    Eq. 12 prints the overlap as `2 |X and Y| / |X or Y|`, which exceeds 1 for good segmentations, where a power of `1 - overlap` does not
+    exist. The Dice coefficient that its name speaks of, `2 |X and Y| / (|X| + |Y|)`, does not; it is 1 where both are empty.
+
+    Args:
+        segmentation: `(T, H, W)` or `(B, T, H, W)` in [0, 1].
+        truth: mask of the same shape in [0, 1], of any type.
+        gamma: below 1, hard volumes count less and nearly perfect ones more; 0.75 in the paper.
+
+    Returns:
+        A scalar in [0, 1].
+
+    Raises:
+        TypeError, ValueError: other shapes or values, or a gamma that is not above 0.
+    """
+    truth = truth.to(segmentation)
+    check_volume("segmentation", segmentation, unit_range=True)
+    check_volume("truth", truth, segmentation, unit_range=True)
+    if not gamma > 0.0:
+        raise ValueError(f"expected gamma above 0, got {gamma}")
+    volume = (-3, -2, -1)
+    both, sizes = (segmentation * truth).sum(volume), segmentation.sum(volume) + truth.sum(volume)
+    # One pixel more on each side: 1 where both are empty. The power's derivative is infinite at 0.
+    dice = (2.0 * both + 1.0) / (sizes + 1.0)
+    loss: Tensor = (1.0 - dice).clamp_min(1e-6).pow(gamma).mean()
+    return loss
+
+
+def _start(channels: int) -> tuple[nn.Parameter, nn.Parameter]:
+    return nn.Parameter(torch.full((channels,), START_SLOPE / channels)), nn.Parameter(torch.tensor(-START_SLOPE / 2.0))
+
+
+def _combine(channels: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
+    return torch.sigmoid(torch.einsum("bcthw,c->bthw", channels, weights) + bias)

@@ -55,7 +55,7 @@ def factory_of(name: str) -> TrackerFactory:
     if name in _registered:
         return _registered[name]
     if name not in _installed():
-        raise ConfigError(f"expected a tracker out of {', '.join(tracker_names())}, got '{name}'{_nearest(name, tracker_names())}")
+        raise ConfigError(f"expected a tracker out of {', '.join(tracker_names())}, got '{name}'{nearest_hint(name, tracker_names())}")
     try:
         factory: TrackerFactory = _installed()[name].load()
     except Exception as error:
@@ -83,7 +83,7 @@ def create(name: str, *, weights: Any = None, device: str = "cpu", **params: Any
     for key in params:
         if key not in names and not takes_any:
             raise ConfigError(
-                f"expected a setting of '{name}' out of {', '.join(settings) or '(none)'}, got '{key}'{_nearest(key, settings)}"
+                f"expected a setting of '{name}' out of {', '.join(settings) or '(none)'}, got '{key}'{nearest_hint(key, settings)}"
             )
     if weights is not None and "weights" not in names:
         raise ConfigError(f"expected no weights for '{name}', which has no network, got {weights}")
@@ -97,6 +97,7 @@ def create(name: str, *, weights: Any = None, device: str = "cpu", **params: Any
         raise ConfigError(f"expected other settings for tracker '{name}': {error}") from error
 
 
-def _nearest(given: str, known: Iterable[str]) -> str:
+def nearest_hint(given: str, known: Iterable[str]) -> str:
+    """The end of an error message about an unknown name: which known one may be meant, or nothing."""
     matches = difflib.get_close_matches(given, list(known), n=1, cutoff=0.4)
     return f"; did you mean '{matches[0]}'?" if matches else ""

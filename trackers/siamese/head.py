@@ -6,15 +6,15 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from .xcorr import CorrelationBranch
+from .runner import SiameseNetwork
+from .xcorr import CorrelationBranch, KeepsFloat32
 
+STRIDE_PX = 8
+"""Distance of neighbouring cells of the score map in the search crop."""
 WIDTH = 256
 """Channels of every level behind the neck."""
 LEVELS = (2, 3, 4)
 """The levels' numbers in the official names: those of ResNet-50's layers."""
-
-Kernels = list[tuple[Tensor, Tensor]]
-"""What a head keeps of the template: per level, the correlation kernel of the class branch and of the box branch."""
 
 
 class Adjust(nn.Module):
@@ -51,18 +51,18 @@ class LevelHead(nn.Module):
         self.cls = CorrelationBranch(WIDTH, cls_outputs)
         self.loc = CorrelationBranch(WIDTH, loc_outputs)
 
-    def kernels(self, templates: Sequence[Tensor]) -> Kernels:
-        """Neck's template map `(1, WIDTH, h, w)` to correlation kernels."""
+    def kernels(self, templates: Sequence[Tensor]) -> list[Tensor]:
+        """Neck's template map `(1, WIDTH, h, w)` to the correlation kernels of both branches."""
         (template,) = templates
-        return [(self.cls.conv_kernel(template), self.loc.conv_kernel(template))]
+        return [self.cls.conv_kernel(template), self.loc.conv_kernel(template)]
 
-    def forward(self, kernels: Kernels, searches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Neck's search map to `cls (1, cls_outputs, S, S)` and `loc (1, loc_outputs, S, S)`."""
-        ((cls_kernel, loc_kernel),), (search,) = kernels, searches
-        return self.cls(cls_kernel, search), self.loc(loc_kernel, search)
+    def forward(self, kernels: Sequence[Tensor], searches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Neck's search map to `cls (1, cls_outputs, S, S)` and `loc (1, loc_outputs, S, S)`, float32."""
+        (of_cls, of_loc), (search,) = kernels, searches
+        return self.cls(of_cls, search), self.loc(of_loc, search)
 
 
-class FusedHead(nn.Module):
+class FusedHead(KeepsFloat32):
     """The levels' heads, and the mean of their maps, weighted with learned weights or plain.
 
     Args:
@@ -82,13 +82,14 @@ class FusedHead(nn.Module):
         """The heads of `LEVELS`, in this order."""
         return [cast(LevelHead, head) for head in self.children()]
 
-    def kernels(self, templates: Sequence[Tensor]) -> Kernels:
-        """One template map per level to correlation kernels."""
-        return [pair for head, template in zip(self.levels, templates, strict=True) for pair in head.kernels([template])]
+    def kernels(self, templates: Sequence[Tensor]) -> list[Tensor]:
+        """One template map per level to two correlation kernels per level."""
+        return [kernel for head, template in zip(self.levels, templates, strict=True) for kernel in head.kernels([template])]
 
-    def forward(self, kernels: Kernels, searches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, kernels: Sequence[Tensor], searches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """As for `LevelHead`, with one map per level."""
-        maps = [head([pair], [search]) for head, pair, search in zip(self.levels, kernels, searches, strict=True)]
+        pairs = zip(kernels[::2], kernels[1::2], strict=True)
+        maps = [head(pair, [search]) for head, pair, search in zip(self.levels, pairs, searches, strict=True)]
         return self.fuse([cls for cls, _ in maps], [loc for _, loc in maps])
 
     def fuse(self, cls: Sequence[Tensor], loc: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -104,8 +105,8 @@ def weighted_mean(maps: Sequence[Tensor], logits: Tensor | None) -> Tensor:
     return (torch.softmax(logits, 0).reshape(-1, 1, 1, 1, 1) * stacked).sum(0)
 
 
-class SiameseNetwork(nn.Module):
-    """Backbone, neck and head, as two functions: of the template, once, and of every search crop.
+class MultiLevelNetwork(SiameseNetwork):
+    """Backbone, neck and head.
 
     Args:
         backbone: gives a list of maps; its `widths` are their channels.
@@ -122,17 +123,14 @@ class SiameseNetwork(nn.Module):
         self._head_name = head_name
 
     @property
-    def head(self) -> LevelHead | FusedHead:
-        """The head, whatever the state dict calls it."""
-        head = self.get_submodule(self._head_name)
-        assert isinstance(head, LevelHead | FusedHead)
-        return head
+    def _head(self) -> LevelHead | FusedHead:
+        return cast(LevelHead | FusedHead, self._modules[self._head_name])
 
-    def template(self, images: Tensor) -> Kernels:
-        """Template crop `(1, 3, 127, 127)`, BGR, 0 to 255, to what `forward` wants of it."""
-        return self.head.kernels(self.neck(self.backbone(images)))
+    def template(self, images: Tensor) -> list[Tensor]:
+        """See `SiameseNetwork`."""
+        return self._head.kernels(self.neck(self.backbone(images)))
 
-    def forward(self, kernels: Kernels, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Search crop `(1, 3, I, I)`, BGR, 0 to 255, to `cls (1, ., S, S)` and `loc (1, ., S, S)`."""
-        out: tuple[Tensor, Tensor] = self.head(kernels, self.neck(self.backbone(images)))
+    def forward(self, kernels: Sequence[Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+        """See `SiameseNetwork`."""
+        out: tuple[Tensor, Tensor] = self._head(kernels, self.neck(self.backbone(images)))
         return out

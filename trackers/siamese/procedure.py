@@ -1,6 +1,7 @@
 """The tracking procedure that SiamRPN++, SiamBAN and NanoTrack have in common; each brings its network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,11 @@ class Settings:
         for name in ("window_influence", "lr"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"expected {name} in [0, 1], got {getattr(self, name)}")
+
+    def override(self, penalty_k: float | None, window_influence: float | None, lr: float | None) -> "Settings":
+        """The same with other values; None keeps the published one."""
+        given: dict[str, Any] = {"penalty_k": penalty_k, "window_influence": window_influence, "lr": lr}
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,8 @@
 """Depthwise cross-correlation of template and search features, and the branch of SiamRPN++'s head around it."""
 
+from collections.abc import Callable
+from typing import Self
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,6 +24,25 @@ def depthwise_xcorr(search: Tensor, kernel: Tensor, padding: int = 0) -> Tensor:
     return out.reshape(batch, channels, *out.shape[2:])
 
 
+class KeepsFloat32(nn.Module):
+    """A module whose own parameters stay float32 when a network is converted to half precision, for where rounding shows in the box."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        if recurse:
+            for part in self.children():
+                part._apply(fn)  # type: ignore[no-untyped-call]
+        super()._apply(lambda tensor: tensor.to(fn(tensor).device), recurse=False)  # type: ignore[no-untyped-call]
+        return self
+
+
+class OutputConv2d(KeepsFloat32, nn.Conv2d):
+    """A network's last convolution: logits and sizes come out, float32 whatever comes in."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`(B, Cin, H, W)` to `(B, Cout, h, w) float32`."""
+        return super().forward(input.float())
+
+
 class CorrelationBranch(nn.Module):
     """What one branch (classes or boxes) makes of one level's features; the names are those of the official state dicts."""
 
@@ -30,7 +52,7 @@ class CorrelationBranch(nn.Module):
         self.conv_search = self._adjust(channels)
         self.head = nn.Sequential(
             *(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)),
-            nn.Conv2d(channels, outputs, 1),
+            OutputConv2d(channels, outputs, 1),
         )
 
     @staticmethod

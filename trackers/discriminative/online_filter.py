@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from . import correlation
+
 KNEE = 0.05
 """Where the activation levels off: scores far below zero count as `-KNEE`, however negative they are."""
 
@@ -35,20 +37,12 @@ def correlate(samples: Tensor, weight: Tensor) -> Tensor:
 
     Cell i sees the cells from `i - k / 2` to `i + k / 2 - 1` (zero outside), as if padded by `k / 2` and without the last row and column.
     """
-    height, width = samples.shape[-2:]
-    side = weight.shape[-1]
-    # One small matrix product per sample gives every cell's part under every tap; `fold` adds them up where they belong.
-    taps = weight[0].flatten(1).flip(1).T @ samples.flatten(2)
-    maps = functional.fold(taps, (height + 1, width + 1), side, padding=side // 2 - 1)
-    return maps[:, 0, :height, :width]
+    return correlation.correlate(samples, weight)[:, :-1, :-1]
 
 
 def correlate_adjoint(samples: Tensor, maps: Tensor, side: int) -> Tensor:
     """Adjoint of `correlate` in the filter: `(1, C, side, side)` from samples `(N, C, H, W)` and maps `(N, H, W)`."""
-    padded = functional.pad(maps[:, None], (0, 1, 0, 1))
-    columns = functional.unfold(padded, side, padding=side // 2 - 1)
-    summed = (columns @ samples.flatten(2).transpose(1, 2)).sum(dim=0)
-    return summed.flip(0).T.reshape(1, -1, side, side)
+    return correlation.correlate_adjoint(samples, functional.pad(maps, (0, 1, 0, 1)), side)
 
 
 def project(samples: Tensor, projection: Tensor) -> Tensor:

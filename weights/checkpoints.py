@@ -14,6 +14,7 @@ import pickletools
 import threading
 import warnings
 import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,11 +148,16 @@ def _names_of_pickles(file: IO[bytes], count: int) -> Iterator[str]:
     for _ in range(count):
         for operation, argument, _place in pickletools.genops(file):
             if operation.name == "GLOBAL" and isinstance(argument, str):
-                yield argument.replace(" ", ".")
+                module, name = argument.split(" ", 1)
+                if (module, name) in NAME_MAPPING:  # Python 2's names, which torch.save writes for the standard library
+                    module, name = NAME_MAPPING[module, name]
+                yield f"{IMPORT_MAPPING.get(module, module)}.{name}"
 
 
-def _stand_in(name: str) -> type:
+def _stand_in(name: str) -> Any:  # noqa: ANN401
     """A class that takes any arguments and any state and does nothing with them but keep plain attributes."""
+    if name == "collections.defaultdict":
+        return _empty_dict  # its entries follow, and PyTorch's unpickler puts entries only into dictionaries
 
     def accept(cls: type, *_args: object, **_kwargs: object) -> object:
         return object.__new__(cls)
@@ -161,6 +167,10 @@ def _stand_in(name: str) -> type:
             vars(self).update({key: value for key, value in state.items() if isinstance(key, str)})
 
     return type("StandIn", (), {"__new__": accept, "__setstate__": keep, "__doc__": f"Inert, for {name}."})
+
+
+def _empty_dict(_factory: object = None) -> dict[Any, Any]:
+    return {}
 
 
 def _constructor_of(loaded: object) -> dict[str, Any]:

@@ -4,6 +4,8 @@ Each bin is the exact mean of the bilinearly interpolated map over it. Bilinear 
 matrix products per box, and automatic differentiation gives its gradient with respect to the box.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -26,16 +28,26 @@ def prroi_pool(features: Tensor, boxes_xyxy: Tensor, bins: int, scale: float) ->
     # Bins may be far smaller than a cell, and their weights are differences: these few numbers get double precision where there is one.
     exact = boxes_xyxy.to(torch.float32 if boxes_xyxy.device.type == "mps" else torch.float64) * scale
     x1, y1, x2, y2 = exact.unbind(-1)
-    rows = _weights(y1, y2, bins, features.shape[-2]).to(features.dtype)
-    columns = _weights(x1, x2, bins, features.shape[-1]).to(features.dtype)
-    return torch.einsum("brph,bchw,brqw->brcpq", rows, features, columns)
+    rows, columns = range(features.shape[-2]), range(features.shape[-1])
+    if features.device.type == "cpu":  # a GPU is faster with the whole map than it is asked where the boxes are
+        rows, columns = _reached(y1, y2, rows), _reached(x1, x2, columns)
+        features = features[..., rows.start : rows.stop, columns.start : columns.stop]
+    by_row, by_column = (_weights(*span, bins, cells).to(features.dtype) for span, cells in (((y1, y2), rows), ((x1, x2), columns)))
+    return torch.einsum("brph,bchw,brqw->brcpq", by_row, features, by_column)
 
 
-def _weights(start: Tensor, end: Tensor, bins: int, cells: int) -> Tensor:
+def _reached(start: Tensor, end: Tensor, cells: range) -> range:
+    """Those of the cells that count for some of the boxes, and at least one."""
+    least, most = torch.stack([start.detach().amin(), end.detach().amax()]).nan_to_num().clamp(0, cells.stop).tolist()
+    first = min(math.floor(least), cells.stop - 1)
+    return range(first, max(min(math.ceil(most) + 1, cells.stop), first + 1))
+
+
+def _weights(start: Tensor, end: Tensor, bins: int, cells: range) -> Tensor:
     """`(B, R, bins, cells)`: the share of each cell in the mean over each of the equal bins between two coordinates `(B, R)`."""
     length = ((end - start).clamp(min=0.0) / bins)[..., None, None]
     edges = start[..., None, None] + length * torch.arange(bins + 1, device=start.device, dtype=start.dtype)[:, None]
-    integral = _triangle_integral(edges - torch.arange(cells, device=start.device, dtype=start.dtype))
+    integral = _triangle_integral(edges - torch.arange(cells.start, cells.stop, device=start.device, dtype=start.dtype))
     empty = length == 0.0
     mean = (integral[..., 1:, :] - integral[..., :-1, :]) / length.masked_fill(empty, 1.0)
     return mean.masked_fill(empty, 0.0)

@@ -97,6 +97,7 @@ def _unexpected(error: Exception) -> str:
 
 def build_parser(track_prog: str | None = None) -> argparse.ArgumentParser:
     """The parser of `sftrack`; every command sets `run`, which takes the parsed flags and returns the exit code."""
+    from sftrack.segment_command import add_segment_command
     from sftrack.weights.commands import add_weights_command
 
     parser = _Parser(prog="sftrack", description="Follow one object through a video, live.", allow_abbrev=False)
@@ -116,6 +117,7 @@ def build_parser(track_prog: str | None = None) -> argparse.ArgumentParser:
     _add_tracker_flags(track)
     _add_output_flags(track)
     track.set_defaults(run=_track)
+    add_segment_command(commands)
     add_weights_command(commands)
     return parser
 

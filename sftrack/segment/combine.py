@@ -1,0 +1,74 @@
+"""SFSeg++: one unary map from the masks of several methods and the flow magnitudes, with learned weights (Eq. 9)."""
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+import torch
+
+from sftrack.errors import WeightsError
+from sftrack.segment.links import LinkedFrame, Plane
+from sftrack.segment.palette import flow_magnitudes
+from sftrack.spectral import FitSettings, SFSegPlusPlus, fit
+
+SHRINK = 8
+"""Learning sees maps shrunk by this: a handful of weights needs no more, and it takes seconds."""
+
+FRAMES_PER_VIDEO = 200
+"""What is learned from at most; longer videos give every n-th piece of five frames."""
+
+PIECE = 5
+
+
+def channels_of(frame: LinkedFrame, x: Plane) -> Plane:
+    """The channels of SFSeg++, `(C + 2, H, W)` in [0, 1]: soft masks `(H, W, C)` and the two flow magnitudes."""
+    return np.stack([*np.moveaxis(x, 2, 0), *flow_magnitudes(frame)])
+
+
+def combine(frame: LinkedFrame, x: Plane, weights: SFSegPlusPlus | None) -> Plane:
+    """One soft mask `(H, W)` in [0, 1] from those of C methods `(H, W, C)`: Eq. 9 or, without weights, their mean."""
+    if weights is None:
+        return np.ascontiguousarray(x.mean(axis=2, dtype=np.float32))
+    with torch.inference_mode():
+        unary, _ = weights.maps(torch.from_numpy(channels_of(frame, x))[None, :, None])
+    return np.asarray(unary[0, 0].numpy())
+
+
+def check_weights(weights: SFSegPlusPlus, methods: int) -> None:
+    """Refuse weights of another number of methods.
+
+    Raises:
+        WeightsError: they do not fit.
+    """
+    if weights.channels != methods + 2:
+        raise WeightsError(
+            f"expected weights of {methods} methods and two flow magnitudes, got those of {weights.channels - 2}; "
+            "give the masks that they were learned with, in the same order"
+        )
+
+
+Sample = tuple[torch.Tensor, torch.Tensor]
+"""Channels `(C + 2, T, h, w)` and the true mask `(T, h, w)` of one video, shrunk."""
+
+
+def sample(stream: Iterable[tuple[LinkedFrame, Plane]], frames: int) -> Sample:
+    """What can be learned from a video of so many frames, whose masks were smoothed in time and whose truth is known."""
+    every = -(-frames // FRAMES_PER_VIDEO)
+    channels, truths = [], []
+    for index, (frame, x) in enumerate(stream):
+        if (index // PIECE) % every or frame.given.truth is None:
+            continue
+        size_wh = (max(x.shape[1] // SHRINK, 1), max(x.shape[0] // SHRINK, 1))
+        planes = [*channels_of(frame, x), frame.given.truth.astype(np.float32)]
+        *small, truth = (cv2.resize(plane, size_wh, interpolation=cv2.INTER_AREA) for plane in planes)
+        channels.append(np.stack(small))
+        truths.append(truth)
+    return torch.from_numpy(np.stack(channels, axis=1)).clamp(0.0, 1.0), torch.from_numpy(np.stack(truths)).clamp(0.0, 1.0)
+
+
+def learn(samples: Iterable[Sample]) -> SFSegPlusPlus:
+    """Learn the weights from videos, with the Focal-Dice loss (Eq. 12). Same samples, same weights."""
+    videos = list(samples)
+    weights = SFSegPlusPlus(len(videos[0][0]), iterations=0)
+    fit(weights, videos, settings=FitSettings(frames=PIECE))
+    return weights.eval()

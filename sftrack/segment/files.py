@@ -1,0 +1,49 @@
+"""One video from disk to disk."""
+
+from collections.abc import Callable, Sequence
+
+from sftrack.segment.combine import combine
+from sftrack.segment.refine import DEFAULT, Refinement, smooth_in_space, smoothed
+from sftrack.segment.scores import Scorer, Scores
+from sftrack.segment.videos import Video, make_out, read_video, write_mask
+from sftrack.spectral import SFSegPlusPlus
+
+REFINED = "refined"
+"""Name of the result among the versions that are scored."""
+
+
+def segment_files(
+    video: Video,
+    methods: Sequence[str],
+    weights: SFSegPlusPlus | None = None,
+    *,
+    settings: Refinement = DEFAULT,
+    soft: bool = False,
+    progress: Callable[[], object] = lambda: None,
+) -> Scores | None:
+    """Refine or combine the masks of a video, write each as soon as it is done, and score them where the truth is known.
+
+    Args:
+        video: from `find_videos`.
+        methods: what the methods are called in the scores.
+        weights: of several methods; None: their mean.
+        settings: see `Refinement`.
+        soft: write soft masks.
+        progress: called after every frame.
+
+    Raises:
+        SourceError: a file that cannot be read, or sizes that differ.
+        SinkError: a mask that cannot be written; the earlier ones are complete.
+    """
+    scorer = Scorer() if video.truth is not None else None
+    if video.out is not None:
+        make_out(video.out)
+    for path, (frame, x) in zip(video.frames, smoothed(read_video(video), settings), strict=True):
+        mask = smooth_in_space(frame, combine(frame, x, weights), settings)
+        if video.out is not None:
+            write_mask(video.out / f"{path.stem}.png", mask, soft=soft)
+        if scorer is not None and frame.given.truth is not None:
+            before = {method: frame.given.masks[..., index] > 0.5 for index, method in enumerate(methods)}
+            scorer.push(frame, {**before, REFINED: mask > 0.5}, frame.given.truth)
+        progress()
+    return scorer.means() if scorer is not None else None

@@ -1,0 +1,200 @@
+"""Videos and their masks on disk: folders of numbered pictures, one video or a folder of videos (as in DAVIS)."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from sftrack.datasets.sequence import image_files, read_mask, read_rgb
+from sftrack.errors import SinkError, SourceError
+from sftrack.segment.links import MaskedFrame, Plane
+from sftrack.sinks.files import sink_error
+
+
+@dataclass(frozen=True)
+class Video:
+    """Files of one video, one per frame in each tuple.
+
+    Attributes:
+        name: its folder's.
+        frames: pictures.
+        masks: per method, in the order in which they were given.
+        truth: true masks, if known.
+        out: folder for the results, if there are to be any.
+    """
+
+    name: str
+    frames: tuple[Path, ...]
+    masks: tuple[tuple[Path, ...], ...]
+    truth: tuple[Path, ...] | None = None
+    out: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def find_videos(masks: Sequence[Path], frames: Path, truth: Path | None = None, out: Path | None = None) -> list[Video]:
+    """Match the folders with each other.
+
+    A folder with folders in it holds a video in each, of which those with masks in the first of `masks` are taken; any other folder is
+    one video. Files belong together by their names without suffix, or in their order where no name agrees.
+
+    Raises:
+        SourceError: a missing or empty folder, a video or a mask that is missing somewhere, a video too short to be scored.
+    """
+    for folder in (frames, *masks, *([truth] if truth else [])):
+        if not folder.is_dir():
+            raise SourceError(f"expected a folder at '{folder}', there is none; check the path")
+    if not _subfolders(frames):
+        return [_match(frames.resolve().name, frames, list(masks), truth, out)]
+    names = _subfolders(masks[0])
+    if not names:
+        raise SourceError(f"expected a folder of masks per video in '{masks[0]}', as '{frames}' has several videos; found none")
+    return [_match(name, frames / name, [folder / name for folder in masks], truth and truth / name, out and out / name) for name in names]
+
+
+def _subfolders(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _match(name: str, frames: Path, masks: list[Path], truth: Path | None, out: Path | None) -> Video:
+    pictures = image_files(frames)
+    found = tuple(_of_frames(folder, frames, pictures) for folder in masks)
+    if truth and len(pictures) < 3:
+        raise SourceError(f"expected at least 3 frames to compare '{frames}' with the truth, got {len(pictures)}; leave out --gt")
+    return Video(name, pictures, found, _of_frames(truth, frames, pictures) if truth else None, out)
+
+
+def _of_frames(folder: Path, frames: Path, pictures: tuple[Path, ...]) -> tuple[Path, ...]:
+    files = image_files(folder)
+    by_stem = {path.stem: path for path in files}
+    missing = [path.stem for path in pictures if path.stem not in by_stem]
+    if not missing:
+        return tuple(by_stem[path.stem] for path in pictures)
+    if len(missing) == len(pictures) == len(files):
+        return files
+    raise SourceError(
+        f"expected one mask per frame, '{folder}' has {len(files)} masks and '{frames}' {len(pictures)} frames "
+        f"(no mask for '{missing[0]}'); give folders of the same frames"
+    )
+
+
+class MaskReader:
+    """The masks of one method on one video, read one at a time as soft masks `(H, W) float32` in [0, 1].
+
+    Coloured pictures, among them the indexed PNGs of DAVIS-2017, are label maps: all that is not black is object. Grey pictures are
+    soft, from 0 to the largest value of their type (0/255 masks are a case of it), unless no value of the whole video is above half of
+    that, as in a label map saved as grey levels: then all above 0 is object.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        """Reads all masks once, for that rule."""
+        self._files = files
+        self.has_labels = all(_grey(path).max() <= 0.5 for path in files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __iter__(self) -> Iterator[Plane]:
+        for path in self._files:
+            grey = _grey(path)
+            yield (grey > 0).astype(np.float32) if self.has_labels else grey
+
+
+def _grey(path: Path) -> Plane:
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if picture is None:
+        raise SourceError(f"expected a mask image at '{path}', found none that can be read")
+    levels = {"uint8": 255, "uint16": 65535}.get(picture.dtype.name)
+    if levels is None:
+        raise SourceError(f"expected a mask of 8 or 16 bits, '{path}' has {picture.dtype}; save it as PNG")
+    if picture.ndim == 3:
+        colours = picture[..., :3]
+        if (colours != colours[..., :1]).any():
+            return np.asarray(colours.any(axis=2), dtype=np.float32)
+        picture = colours[..., 0]
+    return np.asarray(picture / levels, dtype=np.float32)
+
+
+def read_video(video: Video) -> Iterator[MaskedFrame]:
+    """The frames with their masks, in order, read one at a time.
+
+    Raises:
+        SourceError: a file that cannot be read, or sizes that differ.
+    """
+    readers = [iter(MaskReader(files)) for files in video.masks]
+    size_hw: tuple[int, ...] | None = None
+    for index, path in enumerate(video.frames):
+        image = read_rgb(path)
+        size_hw = size_hw or image.shape[:2]
+        _check_size(path, image.shape[:2], size_hw, video.frames[0])
+        masks = [next(reader) for reader in readers]
+        for files, mask in zip(video.masks, masks, strict=True):
+            _check_size(files[index], mask.shape, size_hw, path)
+        truth = None
+        if video.truth is not None:
+            truth = read_mask(video.truth[index])
+            _check_size(video.truth[index], truth.shape, size_hw, path)
+        yield MaskedFrame(image, np.stack(masks, axis=2), truth)
+
+
+def _check_size(path: Path, size_hw: tuple[int, ...], wanted_hw: tuple[int, ...], like: Path) -> None:
+    if size_hw != wanted_hw:
+        shown, wanted = (f"{size[1]}x{size[0]}" for size in (size_hw, wanted_hw))
+        raise SourceError(f"expected '{path}' to have the size of '{like}', {wanted}, it has {shown}; resize it to that")
+
+
+def check_out(video: Video, *, overwrite: bool) -> None:
+    """Refuse a folder for the results that is one of the inputs, or holds masks already and is not to be overwritten.
+
+    Raises:
+        SinkError: it is refused.
+    """
+    if video.out is None:
+        return
+    inputs = {files[0].resolve().parent for files in (video.frames, *video.masks, *([video.truth] if video.truth else []))}
+    if video.out.resolve() in inputs:
+        raise SinkError(f"expected another folder than the inputs for the results, got '{video.out}'; give another --out")
+    former = _former(video.out)
+    if former and not overwrite:
+        raise SinkError(f"'{video.out}' already holds masks ({former[0].name}); give another --out, or --overwrite to replace them")
+
+
+def make_out(folder: Path) -> None:
+    """Make the folder for a video's results, without the masks of a former run.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in _former(folder):
+            path.unlink()
+    except OSError as error:
+        raise sink_error(folder, error) from error
+
+
+def _former(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.png")) if folder.is_dir() else []
+
+
+def write_mask(path: Path, mask: Plane, *, soft: bool) -> None:
+    """Write a mask in [0, 1] as 8-bit grey PNG: 0 and 255, or 255 times the value with `soft`. The file is complete or not there.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    levels = np.rint(mask * 255).astype(np.uint8) if soft else np.where(mask > 0.5, np.uint8(255), np.uint8(0))
+    encoded = cv2.imencode(".png", levels)[1].tobytes()
+    part = path.with_suffix(".part")
+    try:
+        part.write_bytes(encoded)
+        part.replace(path)
+    except OSError as error:
+        raise sink_error(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -1,0 +1,133 @@
+"""`sftrack segment`: refine or combine the masks of videos on disk, and score them."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sftrack.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sftrack.segment.videos import Video
+    from sftrack.spectral import SFSegPlusPlus
+
+_EXAMPLES = """\
+examples:
+  %(prog)s --masks osvos/dog --frames JPEGImages/480p/dog --out refined/dog
+  %(prog)s --masks osvos --frames JPEGImages/480p --gt Annotations/480p --out refined
+  %(prog)s --masks osvos --masks rvos --frames JPEGImages/480p --gt Annotations/480p --learn two.safetensors
+  %(prog)s --masks osvos --masks rvos --frames JPEGImages/480p --weights two.safetensors --out combined
+
+A folder of pictures is one video; a folder of folders holds a video in each. See docs/segment.md.
+"""
+
+
+def add_segment_command(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `segment` to the parser of `sftrack`; sets `run`, which returns the exit code."""
+    parser = commands.add_parser(
+        "segment",
+        usage="%(prog)s --masks DIR [--masks DIR ...] --frames DIR (--out DIR | --learn FILE) [more flags]",
+        help="refine masks of any video segmentation method, or combine those of several",
+        description="Refine the masks of a video segmentation method (SFSeg), or combine those of several (SFSeg++).",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--masks", metavar="DIR", type=_path, action="append", required=True, help="masks of a method; once per method")
+    parser.add_argument("--frames", metavar="DIR", type=_path, required=True, help="the pictures that the masks belong to")
+    parser.add_argument("--gt", metavar="DIR", type=_path, help="true masks: print J, F and TCONT per video, before and after")
+    parser.add_argument("--out", metavar="DIR", type=_path, help="where the new masks go, as 0/255 PNG")
+    parser.add_argument("--weights", metavar="FILE", type=_path, help="how much each method counts, from --learn (default: the same)")
+    parser.add_argument("--learn", metavar="FILE", type=_path, help="learn those weights from the videos; needs --gt, writes no masks")
+    parser.add_argument("--soft", action="store_true", help="write soft masks, 0 to 255")
+    parser.add_argument("--overwrite", action="store_true", help="replace the masks that --out already holds")
+    parser.add_argument("--verbose", action="store_true", help="say more on stderr")
+    parser.add_argument("--debug", action="store_true", help="say everything, with the traceback of an error")
+    parser.set_defaults(run=run_segment)
+
+
+def _path(text: str) -> Path:
+    """Converter for argparse: a path that is not empty, as what a script passes for an unset variable would be."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a path, got an empty text")
+    return Path(text)
+
+
+def run_segment(args: argparse.Namespace) -> int:
+    """Run the parsed command.
+
+    Raises:
+        SFTrackError: something to mend in the flags, the folders or the weights.
+    """
+    if (args.out is None) == (args.learn is None):
+        raise ConfigError("expected either --out, where the masks go, or --learn, where the weights go")
+    if args.learn is not None and (args.gt is None or args.weights is not None or len(args.masks) < 2):
+        raise ConfigError("expected --learn with --gt, at least two --masks and no --weights")
+    if args.weights is not None and len(args.masks) < 2:
+        raise ConfigError("expected at least two --masks with --weights, got one; leave out --weights to refine it")
+
+    import cv2
+    import torch
+
+    from sftrack.segment.combine import check_weights
+    from sftrack.segment.videos import check_out, find_videos
+    from sftrack.spectral import SFSegPlusPlus
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    weights = SFSegPlusPlus.load(args.weights) if args.weights is not None else None
+    if weights is not None:
+        check_weights(weights, len(args.masks))
+    videos = find_videos(args.masks, args.frames, args.gt, args.out)
+    if args.learn is not None:
+        _learn(videos, _names(args.masks), args.learn)
+        return 0
+    for video in videos:  # all of them first: a refused command leaves nothing behind
+        check_out(video, overwrite=args.overwrite)
+    _refine(videos, _names(args.masks), weights, out=args.out, soft=args.soft)
+    return 0
+
+
+def _refine(videos: "Sequence[Video]", methods: Sequence[str], weights: "SFSegPlusPlus | None", *, out: Path, soft: bool) -> None:
+    from tqdm import tqdm
+
+    from sftrack.cli import say
+    from sftrack.segment.files import segment_files
+    from sftrack.segment.scores import Table
+
+    table = Table([video.name for video in videos])
+    with tqdm(total=sum(map(len, videos)), unit="frame", disable=None) as bar:
+        for video in videos:
+            bar.set_description(video.name)
+            scores = segment_files(video, methods, weights, soft=soft, progress=bar.update)
+            with bar.external_write_mode():
+                for line in table.add(video.name, scores) if scores else []:
+                    say(line, stdout=True)
+    if table.rows:
+        say(table.mean(), stdout=True)
+    else:
+        say(f"{sum(map(len, videos))} masks of {len(videos)} video(s) written to {out}/", stdout=True)
+
+
+def _learn(videos: "Sequence[Video]", methods: Sequence[str], path: Path) -> None:
+    from tqdm import tqdm
+
+    from sftrack.cli import say
+    from sftrack.segment.combine import learn, sample
+    from sftrack.segment.refine import smoothed
+    from sftrack.segment.videos import read_video
+
+    samples = [sample(smoothed(read_video(video)), len(video)) for video in tqdm(videos, unit="video", disable=None)]
+    weights = learn(samples)
+    weights.save(path)
+    shown = ", ".join(f"{name} {weight:.2f}" for name, weight in zip((*methods, *FLOWS), weights.w_s.tolist(), strict=True))
+    say(f"weights: {shown}, bias {float(weights.b_s):.2f}; written to {path}", stdout=True)
+
+
+FLOWS = ("flow to the previous frame", "flow to the next frame")
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """What the methods are called: their folders' names, or the whole paths where two are the same."""
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from sftrack.boxes import iou
 from sftrack.contracts import BoxXYWH, ImageRGB, SoftMask
@@ -195,11 +195,14 @@ class Feat2Seg(nn.Module):
 
 
 def fold(network: nn.Module) -> nn.Module:
-    """Merge every batch norm into the convolution defined right before it, in place; for a network in eval mode."""
+    """Merge every batch norm into the convolution or linear layer defined right before it, in place; for a network in eval mode."""
     before, before_name = network, ""
     for name, part in list(network.named_children()):
         if isinstance(part, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
             setattr(network, before_name, fuse_conv_bn_eval(before, part))
+            setattr(network, name, nn.Identity())
+        elif isinstance(part, nn.BatchNorm1d) and isinstance(before, nn.Linear):
+            setattr(network, before_name, fuse_linear_bn_eval(before, part))
             setattr(network, name, nn.Identity())
         else:
             fold(part)

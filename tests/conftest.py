@@ -28,6 +28,14 @@ def no_thread_left_behind() -> Iterator[None]:
     assert not alive, f"left alive: {', '.join(alive)}"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_weights_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let every test see an empty folder of weights, so that what it does is the same on every machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SFTRACK_WEIGHTS", str(tmp_path_factory.mktemp("weights")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with real data and specifications; a test that needs it is skipped where there is none."""

@@ -1,12 +1,15 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from sftrack import presets
 from sftrack.config import ChannelConfig
 from sftrack.contracts import Tracker
-from sftrack.errors import ConfigError
+from sftrack.errors import ConfigError, MissingWeightsError
 from sftrack.presets import channels_of, create_channels, preset_names, resolve_preset
+from sftrack.weights import registry
 
 
 @pytest.mark.parametrize("preset", preset_names())
@@ -33,6 +36,32 @@ def test_auto_says_what_it_took_and_why() -> None:
     assert "light" in reason
     assert "\n" not in reason
     assert resolve_preset("light")[0] == "light"
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A preset `tiny`, better than `light`, that needs one file; returns where that file would lie."""
+    monkeypatch.setenv(registry.FOLDER_VARIABLE, str(tmp_path))
+    entry = registry.WeightsFile("net", "net.pth", "MIT", "https://example.org", presets=("tiny",))
+    monkeypatch.setattr(registry, "entries", lambda: {"net": entry})
+    monkeypatch.setattr(presets, "_PRESETS", {"light": presets.LIGHT, "tiny": presets.LIGHT})
+    return tmp_path / "net.pth"
+
+
+def test_auto_takes_the_best_preset_whose_weights_are_here_and_names_the_command_for_better_ones(tiny: Path) -> None:
+    assert resolve_preset("auto") == (
+        "light",
+        "preset light: its channels need no download; `sftrack weights fetch --preset tiny` gets better ones",
+    )
+    tiny.write_bytes(b"weights")
+    assert resolve_preset("auto") == ("tiny", "preset tiny: its weights are here")
+
+
+def test_a_preset_asked_for_by_name_without_its_weights_says_what_to_fetch(tiny: Path) -> None:
+    with pytest.raises(MissingWeightsError, match=r"weights of net for preset tiny.*run `sftrack weights fetch --preset tiny`"):
+        resolve_preset("tiny")
+    tiny.write_bytes(b"weights")
+    assert resolve_preset("tiny") == ("tiny", "preset tiny: as asked")
 
 
 def test_channels_need_names_of_their_own() -> None:

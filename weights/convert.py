@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from sftrack.errors import WeightsError
@@ -41,8 +42,8 @@ def convert(path: Path, out: Path | None = None) -> Path:
         save_file({name: tensor.contiguous().clone() for name, tensor in checkpoint.tensors.items()}, partial, metadata)
         partial.chmod(0o644)
         partial.replace(target)
-    except OSError as error:
-        raise WeightsError(f"cannot write '{target}' ({error.strerror})") from error
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"cannot write '{target}' ({error})") from error
     finally:
         partial.unlink(missing_ok=True)
     return target

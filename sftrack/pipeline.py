@@ -100,7 +100,11 @@ class SFTracker:
         self._combiner = combiner or Combiner.bundled(self.config.sharpness)
         self._box_reader = box_reader or BoxReader.bundled(device)
         self._spectral = OnlineSFSeg(
-            self.config.window, iterations=self.config.iterations, p=self.config.unary_power, alpha=self.config.alpha
+            self.config.window,
+            iterations=self.config.iterations,
+            p=self.config.unary_power,
+            alpha=self.config.alpha,
+            warm_start=False,  # a mistake should leave with the window
         )
         self._frame_size_wh = (0, 0)
         self._target: Target | None = None

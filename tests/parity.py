@@ -24,7 +24,7 @@ class Parity:
             self.arrays = {name: stored[name] for name in stored.files}
         self.meta: dict[str, Any] = json.loads(str(self.arrays.pop("meta")))
         self._frames = shared / "data/DAVIS/JPEGImages/480p" / self.meta["sequence"]
-        self._generator = _module(self._folder / "deterministic.py")
+        self._generator = deterministic(shared)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]
@@ -78,7 +78,9 @@ def captured(network: torch.nn.Module, names: list[str]) -> tuple[dict[str, Tens
     return seen, [parts[name].register_forward_hook(keep(name)) for name in names]
 
 
-def _module(path: Path) -> ModuleType:
+def deterministic(shared: Path) -> ModuleType:
+    """The generator of weights and inputs."""
+    path = shared / "parity/deterministic.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

@@ -1,6 +1,6 @@
 """The trackers that can be channels: `create(name, ...)` builds one, `register` adds one."""
 
-from . import colour, dcf, flow, nanotrack, opencv, replay, template
+from . import colour, d3s, dcf, flow, nanotrack, opencv, replay, template
 from .base import BoxTracker
 from .registry import ENTRY_POINTS, create, factory_of, register, tracker_names
 
@@ -9,6 +9,7 @@ __all__ = [
     "BoxTracker",
     "colour",
     "create",
+    "d3s",
     "dcf",
     "factory_of",
     "flow",

@@ -3,15 +3,19 @@
 import numpy as np
 
 from sftrack.boxes import checked_box, checked_image, keep_in_frame
-from sftrack.contracts import BoxXYWH, Estimate, ImageRGB
+from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, RegionMask
 from sftrack.errors import NotInitialisedError
 
 
 class BoxTracker:
-    """Base of the built-in trackers. Subclasses write `_start` and `_step`; `self._box` is the last box that was handed out."""
+    """Base of the built-in trackers. Subclasses write `_start` and `_step`; `self._box` is the last box that was handed out.
+
+    One that segments leaves in `self._mask` what it saw on the frame, or None.
+    """
 
     _size_wh: tuple[int, int] | None = None
     _box: BoxXYWH
+    _mask: RegionMask | None = None
 
     def init(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         """Start on a frame, or start again: nothing of an earlier target is kept.
@@ -40,7 +44,7 @@ class BoxTracker:
         if box is None or not np.isfinite(box).all() or not np.isfinite(score):
             return Estimate(self._box.copy(), 0.0)
         self._box = keep_in_frame(np.asarray(box, dtype=np.float64), self._size_wh)
-        return Estimate(self._box.copy(), float(np.clip(score, 0.0, 1.0)))
+        return Estimate(self._box.copy(), float(np.clip(score, 0.0, 1.0)), self._mask)
 
     def _start(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         raise NotImplementedError

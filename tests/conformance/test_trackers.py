@@ -17,6 +17,7 @@ from sftrack.contracts import Estimate, Tracker
 from sftrack.errors import BoxError, ConfigError, FrameError, NotInitialisedError
 from sftrack.trackers import create, tracker_names
 from sftrack.weights.checkpoints import read_checkpoint
+from tests.stand_ins import small_d3s
 
 SIZE_WH = (200, 150)
 STEPS = 12
@@ -63,6 +64,9 @@ def check(estimate: Estimate) -> None:
 REAL_WEIGHTS = {"nanotrack-v2": "nanotrack/nanotrackv2.pth", "nanotrack-v3": "nanotrack/nanotrackv3.pth"}
 """Files under shared/weights."""
 
+STAND_INS: dict[str, Callable[[pytest.MonkeyPatch], dict[str, Any]]] = {"d3s": small_d3s}
+"""Trackers whose weights nobody may pass on: small networks take the place of theirs, and all the rest is as it is."""
+
 
 @functools.cache
 def state_of(path: Path) -> dict[str, Tensor]:
@@ -78,6 +82,8 @@ def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
         params["weights"] = state_of(request.getfixturevalue("shared") / "weights" / REAL_WEIGHTS[name])
         # Exporting takes 0.3 s, and every test here builds several; tests/test_nanotrack.py compares the engines.
         monkeypatch.setattr(engine, "has_onnxruntime", lambda: False)
+    if name in STAND_INS:
+        params |= STAND_INS[name](monkeypatch)
     return lambda: create(name, **params)
 
 

@@ -1,0 +1,57 @@
+"""Small networks in place of the large ones, for what has to do with the tracking and not with what the networks have learned."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sftrack.contracts import ImageRGB, SoftMask
+from sftrack.trackers.discriminative.resnet import Features
+
+
+class SmallBackbone(nn.Module):
+    """Random filters on coarse patches: 96 channels at stride 16, which tell places apart by colour and edges."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.conv = nn.Conv2d(3, 96, 8, 4, padding=2)
+        with torch.no_grad():
+            self.conv.weight.copy_(torch.randn(self.conv.weight.shape, generator=generator))
+            self.conv.bias.zero_()  # type: ignore[union-attr]
+
+    def drop_unused(self) -> None:
+        """Nothing is."""
+
+    def forward(self, images_rgb: Tensor) -> Features:
+        deepest = functional.relu(self.conv(functional.avg_pool2d(images_rgb / 255.0 - 0.4, 4)))
+        return Features(images_rgb, deepest, deepest, deepest)
+
+
+class BrightnessSegmenter:
+    """The target is what is as bright as it was in the first frame."""
+
+    def __init__(self, network: nn.Module, device: str = "cpu") -> None:
+        self._threshold = 0.0
+
+    def start(self, crop_rgb: ImageRGB, mask: SoftMask) -> SoftMask:
+        light = crop_rgb.max(axis=2)
+        inside, outside = light[mask > 0.5], light[mask <= 0.5]
+        self._threshold = (float(inside.mean()) + float(outside.mean())) / 2.0
+        return self.segment(crop_rgb)
+
+    def improve(self, mask: SoftMask) -> None:
+        """It needs none."""
+
+    def segment(self, crop_rgb: ImageRGB) -> SoftMask:
+        return np.asarray(np.clip((crop_rgb.max(axis=2) - self._threshold) / 40.0 + 0.5, 0.0, 1.0), dtype=np.float32)
+
+
+def small_d3s(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Tensor]]:
+    """Let `create("d3s", ...)` build these; returns their weights, as arguments for it."""
+    monkeypatch.setattr("sftrack.trackers.d3s.resnet50", SmallBackbone)
+    monkeypatch.setattr("sftrack.trackers.d3s.SegmentationNetwork", SmallBackbone)
+    monkeypatch.setattr("sftrack.trackers.d3s.Segmenter", BrightnessSegmenter)
+    state = SmallBackbone().state_dict()
+    return {"weights": state, "backbone_weights": state}

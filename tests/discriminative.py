@@ -32,6 +32,10 @@ class Fixtures:
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 (arrays of any type)
         return self._arrays[name]
 
+    def names(self, prefix: str) -> list[str]:
+        """The arrays whose names begin so."""
+        return [name for name in self._arrays if name.startswith(prefix)]
+
     def tensor(self, name: str, shape: tuple[int, ...], kind: str = "normal") -> Tensor:
         """The input of that name: standard normal, or another `kind`."""
         return torch.from_numpy(self._tensor(self.seed, name, shape, kind))

@@ -196,6 +196,7 @@ def test_no_pickle_protocol_gets_a_call_through(tmp_path: Path, form: str, proto
     assert not mark.exists()
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_a_torchscript_archive_is_refused(tmp_path: Path) -> None:
     torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "net.pt"))
     with pytest.raises(WeightsError, match=r"net\.pt'"):

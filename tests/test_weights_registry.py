@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from gdown.exceptions import FileURLRetrievalError
 from torch import nn
 
 from sftrack.errors import ConfigError, MissingWeightsError, WeightsError
@@ -320,7 +321,7 @@ def test_another_file_than_the_published_one_is_not_kept(published: WeightsFile,
     server.content = path.read_bytes()
     with pytest.raises(WeightsError, match="fits the network but has"):
         fetch(published)
-    assert not registry.available("net")
+    assert list(folder.iterdir()) == []
 
 
 def test_a_web_page_instead_of_the_file_is_told(published: WeightsFile, server: Server) -> None:
@@ -368,6 +369,22 @@ def test_a_server_that_always_breaks_at_the_same_place_ends_the_attempts(publish
     assert len(server.asked) <= 2 * fetching.ATTEMPTS
 
 
+def test_google_drive_is_asked_by_id_and_its_refusal_told_in_one_line(
+    entry: WeightsFile, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def refuse(**arguments: str) -> None:
+        asked.append(arguments["id"])
+        raise FileURLRetrievalError("Failed to retrieve file url:\n\n\tToo many users have viewed or downloaded this file\n")
+
+    monkeypatch.setattr(fetching.gdown, "download", refuse)
+    with pytest.raises(WeightsError, match=r"file url: Too many users .*download https://drive\.google\.com/file/d/1abc/view") as caught:
+        fetch(replace(entry, drive_id="1abc"))
+    assert "\n" not in str(caught.value)
+    assert asked == ["1abc"]
+
+
 def test_a_server_that_is_gone_is_told_at_once(entry: WeightsFile, folder: Path) -> None:
     began = time.monotonic()
     with pytest.raises(WeightsError, match=r"cannot fetch net \(127\.0\.0\.1 cannot be reached") as caught:
@@ -390,3 +407,13 @@ def test_a_folder_that_cannot_be_made_is_told(published: WeightsFile, folder: Pa
 def test_nothing_is_printed_where_nobody_watches(published: WeightsFile, capfd: pytest.CaptureFixture[str]) -> None:
     fetch(published)
     assert capfd.readouterr() == ("", "")
+
+
+def test_progress_is_shown_on_a_terminal(
+    published: WeightsFile, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    fetch(published)
+    captured = capsys.readouterr()
+    assert "net.pth: " in captured.err
+    assert captured.out == ""

@@ -4,6 +4,7 @@ gdown does the transfer, for plain addresses as well as for Google Drive: it goe
 under another name and renamed at the end, so that under its own name there is only ever the whole, right file.
 """
 
+import contextlib
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -45,13 +46,16 @@ def fetch(entry: WeightsFile, *, again: bool = False) -> Path:
     arrived = target.with_name(f"{entry.file}.new")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        arrived.unlink(missing_ok=True)
+        arrived.unlink(missing_ok=True)  # of a process that was killed; gdown would take it for the whole file
         _transfer(entry, arrived)
         check(entry, arrived)
         registry.accept(target)
         arrived.replace(target)
     except OSError as error:  # of the disk: those of the network have become WeightsErrors
         raise WeightsError(f"cannot write '{target}' ({error.strerror}); {registry.FOLDER_VARIABLE} names another folder") from error
+    finally:
+        with contextlib.suppress(OSError):
+            arrived.unlink()
     registry.verify(entry, target)
     return target
 

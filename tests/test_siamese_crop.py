@@ -22,7 +22,7 @@ from sftrack.trackers.siamese.penalty import (
     hann_window,
     shape_penalty,
 )
-from sftrack.trackers.siamese.procedure import Candidates, Settings, SiameseTracker
+from sftrack.trackers.siamese.procedure import Candidates, Settings, SiameseTracker, soften
 
 NETWORKS = ("nanotrack", "nanotrack_v1", "nanotrack_v2", "siamban", "siamrpnpp", "siamrpnpp_alex", "siamrpnpp_mobilev2")
 BY_DISTANCES = ("nanotrack", "nanotrack_v1", "nanotrack_v2", "siamban")
@@ -185,7 +185,16 @@ def test_a_candidate_that_is_not_finite_is_no_answer_and_does_no_harm(value: flo
     assert tracker.update(image).score == 1.0
 
 
-@pytest.mark.parametrize(("name", "value"), [("penalty_k", -0.1), ("penalty_k", math.nan), ("window_influence", 1.5), ("lr", -1.0)])
+def test_the_published_score_is_handed_out_unless_it_is_softened() -> None:
+    assert soften(0.93, 1.0) == 0.93
+    assert soften(0.5, 8.0) == pytest.approx(0.5)
+    assert soften(1.0 / (1.0 + math.exp(-12.0)), 8.0) == pytest.approx(1.0 / (1.0 + math.exp(-1.5)), abs=1e-6)
+    assert 0.0 < soften(0.0, 8.0) < soften(0.01, 8.0) < soften(0.99, 8.0) < soften(1.0, 8.0) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("penalty_k", -0.1), ("penalty_k", math.nan), ("window_influence", 1.5), ("lr", -1.0), ("temperature", 0.0)]
+)
 def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"expected {name} .*got {value}"):
         Settings(**{"penalty_k": 0.1, "window_influence": 0.4, "lr": 0.3, name: value})

@@ -116,9 +116,10 @@ def nanotrack_v2(
     penalty_k: float = V2.settings.penalty_k,
     window_influence: float = V2.settings.window_influence,
     lr: float = V2.settings.lr,
+    temperature: float = V2.settings.temperature,
 ) -> NanoTrack:
     """Version 2; see `NanoTrack` and `Settings` for the arguments."""
-    return NanoTrack(V2, Settings(penalty_k, window_influence, lr), weights, device, precision)
+    return NanoTrack(V2, Settings(penalty_k, window_influence, lr, temperature=temperature), weights, device, precision)
 
 
 @register("nanotrack-v3")
@@ -130,6 +131,7 @@ def nanotrack_v3(
     penalty_k: float = V3.settings.penalty_k,
     window_influence: float = V3.settings.window_influence,
     lr: float = V3.settings.lr,
+    temperature: float = V3.settings.temperature,
 ) -> NanoTrack:
     """Version 3; see `NanoTrack` and `Settings` for the arguments."""
-    return NanoTrack(V3, Settings(penalty_k, window_influence, lr), weights, device, precision)
+    return NanoTrack(V3, Settings(penalty_k, window_influence, lr, temperature=temperature), weights, device, precision)

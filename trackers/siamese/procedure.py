@@ -29,16 +29,21 @@ class Settings:
         window_influence: share of the window, which prefers the middle, in a candidate's total, in [0, 1].
         lr: how far the size follows a candidate of score 1 and penalty 1, in [0, 1].
         instance_size: side of the search crop in pixels, as the network takes it.
+        temperature: what the log-odds of the score that is handed out are divided by (Guo et al., ICML 2017); 1 is the published score.
+            The choice among candidates and the rate of the size keep to the published one.
     """
 
     penalty_k: float
     window_influence: float
     lr: float
     instance_size: int = 255
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.penalty_k) and self.penalty_k >= 0.0):
             raise ConfigError(f"expected penalty_k >= 0, got {self.penalty_k}")
+        if not (np.isfinite(self.temperature) and self.temperature > 0.0):
+            raise ConfigError(f"expected temperature > 0, got {self.temperature}")
         for name in ("window_influence", "lr"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"expected {name} in [0, 1], got {getattr(self, name)}")
@@ -60,6 +65,14 @@ class Candidates:
 
     scores: NDArray[np.float32]
     boxes: NDArray[np.float32]
+
+
+def soften(score: float, temperature: float) -> float:
+    """The score in [0, 1] whose log-odds are those of `score`, divided; those of 0 and 1 are as far as float32 reaches."""
+    if temperature == 1.0:
+        return score
+    kept = min(max(score, 1e-7), 1.0 - 6e-8)
+    return 1.0 / (1.0 + ((1.0 - kept) / kept) ** (1.0 / temperature))
 
 
 class SiameseTracker(BoxTracker):
@@ -95,7 +108,7 @@ class SiameseTracker(BoxTracker):
         choice = self._move(self._compare(crop), EXEMPLAR_SIZE_PX / context, (image_rgb.shape[1], image_rgb.shape[0]))
         if choice is None:
             return None, 0.0
-        return np.concatenate([self._center - self._size / 2.0, self._size]), choice.score
+        return np.concatenate([self._center - self._size / 2.0, self._size]), soften(choice.score, self._settings.temperature)
 
     def _move(self, candidates: Candidates, scale: float, frame_size_wh: tuple[int, int]) -> Choice | None:
         """Choose a candidate and let centre and size follow it; None, and nothing moves, where the best one is not finite.

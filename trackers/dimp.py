@@ -24,8 +24,9 @@ from .discriminative.dimp_settings import DIMP, WIDE, Settings
 from .discriminative.iou_net import TwoLevels, modulate
 from .discriminative.localisation import Flag, Localisation, localise
 from .discriminative.memory import SampleMemory
-from .discriminative.patches import Patch, Vector, from_patch, sample_patch, to_patch, vector
+from .discriminative.patches import Patch, Vector, sample_patch, to_patch, vector
 from .discriminative.resnet import Features, ResNet, resnet18, resnet50
+from .discriminative.state import State, start_state
 from .discriminative.steepest_descent import STRIDE_PX, SteepestDescent
 from .registry import register
 
@@ -33,12 +34,6 @@ Weights = str | Path | Mapping[str, Tensor] | None
 
 PATCH_EXPANSION = 2
 """Side of the patch that the first samples are cut from, in sides of a sample."""
-
-OUTSIDE_SHARE = 0.3
-"""How far the target's centre may leave the frame, in sizes of the target."""
-
-SIDE_RANGE_PX = (1e-2, 1e5)
-"""Refined boxes with a side beyond this, in the frame, are no boxes."""
 
 
 @dataclass(frozen=True)
@@ -75,21 +70,6 @@ class Variant:
         return network.requires_grad_(False)
 
 
-@dataclass
-class State:
-    """Where the target is, in the frame: position `(y, x)`, size `(h, w)`, and pixels of the frame per pixel of the crop."""
-
-    position: Vector
-    size: Vector
-    scale: np.float32
-
-    @property
-    def box_xywh(self) -> BoxXYWH:
-        """As it is handed out."""
-        corner = self.position - (self.size - np.float32(1)) / np.float32(2)
-        return np.concatenate([corner[::-1], self.size[::-1]]).astype(np.float64)
-
-
 class DiMP(BoxTracker):
     """The procedure. Subclasses name the variant.
 
@@ -106,7 +86,7 @@ class DiMP(BoxTracker):
     variant: ClassVar[Variant]
     __signature__ = inspect.Signature(
         [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY)
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=...)
             for name in ("weights", "device", "seed", *(setting.name for setting in fields(Settings)))
         ]
     )
@@ -120,64 +100,58 @@ class DiMP(BoxTracker):
 
     @torch.no_grad()
     def _start(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
-        side, augmentation = self._settings.crop_side, self._settings.augmentation
+        settings, side = self._settings, self._settings.crop_side
         self._generator = torch.Generator().manual_seed(self._seed)
         self._frame = 1
-        size = vector(box_xywh[:1:-1])
-        scale = np.float32(np.sqrt(np.prod(size * self._settings.search_area_scale)) / side)
-        self._base_size = size / scale
-        self._state = State(vector(box_xywh[1::-1]) + (size - np.float32(1)) / np.float32(2), size, scale)
+        self._state = start_state(box_xywh, settings.search_area_scale, side)
+        self._base_size = self._state.base_size
         self._refined_position: Vector | None = None
 
         middle = np.rint(self._state.position)
-        patch = sample_patch(
-            image_rgb,
-            middle,
-            float(scale * (side * PATCH_EXPANSION)),
-            side * PATCH_EXPANSION,
-            fractional_bounds=self._settings.fractional_bounds,
-        )
-        crops, shifts = augmentation.samples(patch.image_rgb, side, self._generator)
-        maps = self._network.feature_extractor(crops.to(self._device))
+        patch = self._sample(image_rgb, middle, PATCH_EXPANSION)
+        views, shifts = settings.augmentation.samples(patch.image_rgb, side, self._generator)
+        maps = self._network.feature_extractor(views.to(self._device))
         features = self._network.classifier.features(maps.layer3)
-        dropped = drop_channels(features[:1], augmentation.dropouts, augmentation.dropout_probability, self._generator)
+        dropped = drop_channels(features[:1], settings.augmentation.dropouts, settings.dropout_probability, self._generator)
         features = torch.cat([features, dropped])
-        box = to_patch(self._state.position, size, middle, scale, side)
-        shifts += [(0, 0)] * augmentation.dropouts
+        shifts += [(0, 0)] * len(dropped)
+        box = to_patch(self._state.position, self._state.size, middle, self._state.scale, side)
         boxes = torch.from_numpy(np.stack([box + vector((right, down, 0, 0)) for down, right in shifts])).to(self._device)
 
-        self._memory = SampleMemory(features, boxes, self._settings.sample_memory_size, self._settings.minimum_initial_weight)
+        self._memory = SampleMemory(features, boxes, settings.sample_memory_size, settings.minimum_initial_weight)
         self._filter = self._network.classifier.filter_initializer(features, boxes)
-        self._learn(self._settings.init_iterations)
-        self._modulation = self._network.bb_regressor.modulation(_levels(maps, slice(0, 1)), boxes[0])
+        self._learn(settings.init_iterations)
+        self._modulation = self._network.bb_regressor.modulation(TwoLevels(maps.layer2[:1], maps.layer3[:1]), boxes[0])
 
     @torch.no_grad()
     def _step(self, image_rgb: ImageRGB) -> tuple[BoxXYWH | None, float]:
         self._frame += 1
-        patch = self._sample(image_rgb)
+        patch = self._sample(image_rgb, self._state.position, 1)
         maps = self._network.feature_extractor(patch.image_rgb.to(self._device))
         features = self._network.classifier.features(maps.layer3)
         found = self._localise(features, patch)
         if found.flag is Flag.NOT_FOUND:
             return None, 0.0
-        beyond = np.float32(OUTSIDE_SHARE) * self._state.size
-        limits = vector(image_rgb.shape[:2]) + beyond
-        self._state.position = np.clip(patch.position + found.translation, -beyond, limits)
-        self._refine(maps, patch)
-        if found.flag in (Flag.NORMAL, Flag.HARD_NEGATIVE):
+        rough = self._state.moved(patch.position + found.translation, image_rgb.shape[:2])
+        refined = self._refined(maps, patch, rough)
+        self._state = refined or rough
+        if found.flag is not Flag.UNCERTAIN:
             self._remember(features, patch, is_hard=found.flag is Flag.HARD_NEGATIVE)
-        if self._refined_position is not None:
-            self._state.position = self._refined_position
+        if refined is not None:
+            self._refined_position = refined.position
+        elif self._refined_position is not None:
+            self._state = replace(rough, position=self._refined_position)
         return self._state.box_xywh, found.peak / self._network.classifier.filter_optimizer.peak
 
-    def _sample(self, image_rgb: ImageRGB) -> Patch:
-        side = self._settings.crop_side
+    def _sample(self, image_rgb: ImageRGB, position: Vector, expansion: int) -> Patch:
+        """A crop, or a patch of several times its side."""
+        side = self._settings.crop_side * expansion
         return sample_patch(
             image_rgb,
-            self._state.position,
+            position,
             float(self._state.scale * side),
             side,
-            max_shrink=self._settings.max_shrink,
+            max_shrink=self._settings.max_shrink if expansion == 1 else None,
             fractional_bounds=self._settings.fractional_bounds,
         )
 
@@ -187,19 +161,13 @@ class DiMP(BoxTracker):
         previous = (self._state.position - patch.position) / cell
         return localise(scores.cpu().numpy(), cell, self._state.size, previous, self._settings.thresholds)
 
-    def _refine(self, maps: Features, patch: Patch) -> None:
-        """Fit the box; where the network finds none, all stays as it is."""
+    def _refined(self, maps: Features, patch: Patch, rough: State) -> State | None:
+        """The state of the best boxes near a rough one; None where there are none."""
         side, regressor = self._settings.crop_side, self._network.bb_regressor
-        modulated = modulate(regressor.features(_levels(maps)), self._modulation)
-        start = to_patch(self._state.position, self._state.size, patch.position, patch.scale, side)
+        modulated = modulate(regressor.features(TwoLevels(maps.layer2, maps.layer3)), self._modulation)
+        start = to_patch(rough.position, rough.size, patch.position, patch.scale, side)
         box, _ = self._settings.refinement.refine(regressor, modulated, start, self._generator)
-        if box is None:
-            return
-        position, size = from_patch(box, patch.position, patch.scale, side)
-        if not (SIDE_RANGE_PX[0] < size.min() and size.max() < SIDE_RANGE_PX[1]):
-            return
-        self._state = State(position, size, np.sqrt(np.prod(size) / np.prod(self._base_size)))
-        self._refined_position = position
+        return None if box is None else rough.refined(box, patch.position, patch.scale, side, self._base_size)
 
     def _remember(self, features: Tensor, patch: Patch, *, is_hard: bool) -> None:
         """Keep the sample with the box that was found, and update the filter if it is time or a distractor was seen."""
@@ -213,10 +181,6 @@ class DiMP(BoxTracker):
 
     def _learn(self, iterations: int) -> None:
         self._filter = self._network.classifier.filter_optimizer(self._filter, self._memory.samples, iterations)
-
-
-def _levels(maps: Features, which: slice = slice(None)) -> TwoLevels:
-    return TwoLevels(maps.layer2[which], maps.layer3[which])
 
 
 @register("dimp18")

@@ -11,14 +11,17 @@ from sftrack.weights import registry
 from sftrack.weights.bundled import fill
 from sftrack.weights.checkpoints import Checkpoint, is_counter, read_checkpoint, state_dict_of
 
+Weights = str | Path | Mapping[str, Tensor] | None
+"""A safetensors or PyTorch file, a state dict, or None for the registry's file."""
 
-def load_state_dict(source: str | Path | Mapping[str, Tensor] | None, name: str) -> dict[str, Tensor]:
+
+def load_state_dict(source: Weights, name: str) -> dict[str, Tensor]:
     """The tensors of `load_checkpoint`."""
     tensors: dict[str, Tensor] = load_checkpoint(source, name).tensors
     return tensors
 
 
-def load_checkpoint(source: str | Path | Mapping[str, Tensor] | None, name: str) -> Checkpoint:
+def load_checkpoint(source: Weights, name: str) -> Checkpoint:
     """The tensors by official name, float32, on the CPU, and constants that are stored beside them; never runs code from a file.
 
     Args:

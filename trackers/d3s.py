@@ -6,11 +6,8 @@ from the mask. Nothing here is random.
 
 import math
 from collections import deque
-from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from sftrack.boxes import checked_box, checked_image
 from sftrack.contracts import BoxXYWH, ImageRGB, RegionMask
@@ -18,7 +15,7 @@ from sftrack.errors import BoxError, ConfigError
 from sftrack.window import Window
 
 from .base import BoxTracker
-from .checkpoints import load_into, load_state_dict
+from .checkpoints import Weights, load_into, load_state_dict
 from .discriminative.localisation import Flag, Thresholds, localise
 from .discriminative.mask_region import (
     Polygon,
@@ -37,8 +34,6 @@ from .discriminative.resnet import resnet50
 from .discriminative.segmentation import CROP_PX, SegmentationNetwork, Segmenter
 from .discriminative.target_filter import SAMPLE_PX, Learning, TargetFilter
 from .registry import register
-
-Weights = str | Path | Mapping[str, Tensor] | None
 
 AREA_FACTOR = 4.5
 """Side of the crop in which the filter looks over the square root of the target's area."""

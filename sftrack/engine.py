@@ -1,8 +1,8 @@
 """How a network is run: by PyTorch anywhere, or by onnxruntime, which needs a third of the time for small networks on a CPU.
 
-Both take arrays and give arrays. onnxruntime runs what PyTorch exports from the module itself when the engine is made (0.3 s for NanoTrack),
-so any weights work and no second file has to be kept in step. The exporter is the one by TorchScript: its successor needs 8 s and another
-package for the same graph, which is no faster.
+Both take arrays and give arrays. onnxruntime runs what PyTorch exports from the module itself when the engine is made (0.3 s for NanoTrack,
+3 s for ResNet-50), so any weights work and no second file has to be kept in step. The exporter is the one by TorchScript: its successor needs
+8 s for NanoTrack and another package for the same graph, which is no faster.
 """
 
 import importlib.util
@@ -17,12 +17,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sftrack.weights.bundled import parameter_count
+
 log = logging.getLogger(__name__)
 
 Array = NDArray[Any]
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """What a network may compute in, by name."""
+
+LARGE = 5_000_000
+"""Parameters of a network above which several threads are worth their trouble."""
 
 OPSET = 17
 """Version of the ONNX operators; onnxruntime knows it since 1.12."""
@@ -74,10 +79,13 @@ class TorchEngine:
 
 
 class OnnxEngine:
-    """A module exported to onnxruntime, on one thread of the CPU: for networks this small two threads cost more than they bring."""
+    """A module exported to onnxruntime, on the CPU.
 
-    def __init__(self, network: nn.Module, examples: Sequence[Tensor]) -> None:
-        """`examples`: inputs of the shapes and types that `run` will get, on the CPU.
+    Its threads do not wait in busy loops, which gains little where they have the cores to themselves and harms much where they do not.
+    """
+
+    def __init__(self, network: nn.Module, examples: Sequence[Tensor], threads: int = 1) -> None:
+        """`examples`: inputs of the shapes and types that `run` will get, on the CPU; `threads`: how many share the work of one run.
 
         Raises:
             Exception: of PyTorch's exporter or of onnxruntime, where one of them does not know an operator.
@@ -91,7 +99,8 @@ class OnnxEngine:
             warnings.simplefilter("ignore")  # that it is the older exporter, and that shapes are constants: both are meant
             torch.onnx.export(network.eval(), inputs, graph, input_names=self._names, opset_version=OPSET, dynamo=False)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors
         self._session = onnxruntime.InferenceSession(graph.getvalue(), options, providers=["CPUExecutionProvider"])
 
@@ -108,10 +117,14 @@ def has_onnxruntime() -> bool:
 
 
 def fastest_engine(network: nn.Module, examples: Sequence[Tensor], device: str = "cpu", dtype: torch.dtype = torch.float32) -> Engine:
-    """onnxruntime for float32 on the CPU if it is installed and can run the network, else PyTorch; the module belongs to the engine."""
+    """onnxruntime for float32 on the CPU if it is installed and can run the network, else PyTorch; the module belongs to the engine.
+
+    A small network runs on one thread, where more cost more than they bring, a `LARGE` one on as many as PyTorch would use.
+    """
     if device == "cpu" and dtype == torch.float32 and has_onnxruntime():
+        threads = torch.get_num_threads() if parameter_count(network) > LARGE else 1
         try:
-            return OnnxEngine(network, examples)
+            return OnnxEngine(network, examples, threads)
         except Exception as error:  # the exporter's and onnxruntime's errors have no common base
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             log.warning("onnxruntime cannot run %s, PyTorch does (slower): %s", type(network).__name__, reason)

@@ -1,5 +1,7 @@
 """Small networks in place of the large ones, for what has to do with the tracking and not with what the networks have learned."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sftrack.contracts import ImageRGB, SoftMask
+from sftrack.trackers.discriminative.iou_net import TwoLevels
 from sftrack.trackers.discriminative.resnet import Features
 
 
@@ -55,3 +58,29 @@ def small_d3s(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Tensor]]:
     monkeypatch.setattr("sftrack.trackers.d3s.Segmenter", BrightnessSegmenter)
     state = SmallBackbone().state_dict()
     return {"weights": state, "backbone_weights": state}
+
+
+class IndifferentRegressor(nn.Module):
+    """All boxes are alike, so each stays where it is."""
+
+    def modulation(self, layers: TwoLevels, box_xywh: Tensor) -> TwoLevels:
+        return TwoLevels(*(torch.ones(1) for _ in layers))
+
+    def features(self, layers: TwoLevels) -> TwoLevels:
+        return layers
+
+    def forward(self, modulated: TwoLevels, boxes_xywh: Tensor) -> Tensor:
+        return 0.0 * boxes_xywh.sum(dim=1)
+
+
+class SmallATOMNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.feature_extractor = SmallBackbone()
+        self.bb_regressor = IndifferentRegressor()
+
+
+def small_atom(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Let `create("atom18", ...)` build these; returns their weights, and settings that cost little, as arguments for it."""
+    monkeypatch.setattr("sftrack.trackers.atom.ATOMNet", SmallATOMNet)
+    return {"weights": SmallATOMNet().state_dict(), "use_augmentation": False, "random_boxes": 1}

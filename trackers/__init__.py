@@ -1,12 +1,13 @@
 """The trackers that can be channels: `create(name, ...)` builds one, `register` adds one."""
 
-from . import colour, d3s, dcf, flow, nanotrack, opencv, replay, template
+from . import atom, colour, d3s, dcf, flow, nanotrack, opencv, replay, template
 from .base import BoxTracker
 from .registry import ENTRY_POINTS, create, factory_of, register, tracker_names
 
 __all__ = [
     "ENTRY_POINTS",
     "BoxTracker",
+    "atom",
     "colour",
     "create",
     "d3s",

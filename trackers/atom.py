@@ -2,9 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.feat2seg import fold
 
 from .base import BoxTracker
-from .checkpoints import load_into, load_state_dict
+from .checkpoints import Weights, load_into, load_state_dict
 from .discriminative.atom_settings import ATOMSettings
 from .discriminative.augmentation import drop_channels
 from .discriminative.iou_net import IoUNet, TwoLevels, modulate
@@ -27,12 +25,10 @@ from .discriminative.resnet import Features, resnet18
 from .discriminative.state import State, start_state
 from .registry import register
 
-Weights = str | Path | Mapping[str, Tensor] | None
-
 STRIDE_PX = 16
 """Of the features of the classifier."""
-CHANNELS, FILTER_SIDE = 256, 4
-"""Of these features, and of the filter in cells."""
+FILTER_SIDE = 4
+"""Of the filter, in cells."""
 PATCH_EXPANSION = 2
 """Side of the patch that the first samples are cut from, in sides of a sample."""
 
@@ -55,7 +51,7 @@ class ATOM(BoxTracker):
         device: where the network runs and the filter is learned.
         seed: of the tracker's own generator, which draws the shifts and dropouts of the first frame, the filter and the projection that
             learning starts from, and the random boxes.
-        initial_filter, initial_projection: instead of those drawn, `(1, c, 4, 4)` and `(c, 256, 1, 1)`.
+        initial_filter, initial_projection: instead of those drawn, `(1, c, 4, 4)` and `(c, C, 1, 1)`.
         settings: see `ATOMSettings`.
 
     Raises:
@@ -143,10 +139,10 @@ class ATOM(BoxTracker):
         return [self._network.feature_extractor(part.to(self._device)) for part in torch.split(views, count)]
 
     def _learn_first(self, features: Tensor, shifts: Tensor) -> None:
-        """Learn from the first frame's features `(N, 256, H, W)`, in which the target is moved by pixels of the crop `(N, 2)`, y and x."""
+        """Learn from the first frame's features `(N, C, H, W)`, in which the target is moved by pixels of the crop `(N, 2)`, y and x."""
         settings, state = self._settings, self._state
         channels = settings.compressed_channels
-        projection = torch.randn((channels, CHANNELS, 1, 1), generator=self._generator) / math.sqrt(CHANNELS)
+        projection = torch.randn((channels, features.shape[1], 1, 1), generator=self._generator) / math.sqrt(features.shape[1])
         weight = torch.randn((1, channels, FILTER_SIDE, FILTER_SIDE), generator=self._generator) / (channels * FILTER_SIDE**2)
         given_weight, given_projection = self._initial
         offset = torch.from_numpy(state.position - np.rint(state.position))

@@ -17,7 +17,7 @@ from sftrack.contracts import Estimate, Tracker
 from sftrack.errors import BoxError, ConfigError, FrameError, NotInitialisedError
 from sftrack.trackers import create, tracker_names
 from sftrack.weights.checkpoints import read_checkpoint
-from tests.stand_ins import small_d3s
+from tests.stand_ins import small_atom, small_d3s
 
 SIZE_WH = (200, 150)
 STEPS = 12
@@ -64,7 +64,7 @@ def check(estimate: Estimate) -> None:
 REAL_WEIGHTS = {"nanotrack-v2": "nanotrack/nanotrackv2.pth", "nanotrack-v3": "nanotrack/nanotrackv3.pth"}
 """Files under shared/weights."""
 
-STAND_INS: dict[str, Callable[[pytest.MonkeyPatch], dict[str, Any]]] = {"d3s": small_d3s}
+STAND_INS: dict[str, Callable[[pytest.MonkeyPatch], dict[str, Any]]] = {"atom18": small_atom, "d3s": small_d3s}
 """Trackers whose weights nobody may pass on: small networks take the place of theirs, and all the rest is as it is."""
 
 

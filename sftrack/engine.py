@@ -1,7 +1,7 @@
 """How a network is run: by PyTorch anywhere, or by onnxruntime, which needs a third of the time for small networks on a CPU.
 
 Both take arrays and give arrays. onnxruntime runs what PyTorch exports from the module itself when the engine is made (0.3 s for NanoTrack,
-3 s for ResNet-50), so any weights work and no second file has to be kept in step. The exporter is the one by TorchScript: its successor needs
+3 s for ResNet-50), so any weights work, with no second file to keep in step. The exporter is the one by TorchScript: its successor needs
 8 s for NanoTrack and another package for the same graph, which is no faster.
 """
 

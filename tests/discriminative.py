@@ -2,14 +2,18 @@
 
 import importlib.util
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+
+from sftrack.contracts import ImageRGB
 
 
 class Fixtures:
@@ -51,3 +55,14 @@ def assert_close(actual: ArrayLike | Tensor, expected: np.ndarray, tolerance: fl
     values = np.asarray(actual)
     assert values.shape == expected.shape
     np.testing.assert_allclose(values, expected, rtol=0.0, atol=tolerance * float(np.abs(expected).max()))
+
+
+def frames_of(shared: Path, sequence: str, numbers: np.ndarray) -> list[ImageRGB]:
+    """Frames of a sequence of DAVIS."""
+    folder = shared / "data/DAVIS/JPEGImages/480p" / sequence
+    return [np.ascontiguousarray(cv2.imread(str(folder / f"{number:05d}.jpg"))[..., ::-1]) for number in numbers]
+
+
+def decoded_as(fixtures: Fixtures, prefix: str, frames: list[ImageRGB]) -> bool:
+    """Whether the pictures were decoded to the same pixels as where the fixtures were made."""
+    return [zlib.crc32(frame.tobytes()) for frame in frames] == fixtures[f"{prefix}_frame_crc32"].tolist()

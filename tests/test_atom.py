@@ -1,30 +1,27 @@
 """ATOM against the fixtures, stage by stage and over whole tracks, and what it does where a target is hard to follow."""
 
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from sftrack.contracts import ImageRGB
 from sftrack.errors import ConfigError, MissingWeightsError, WeightsError
 from sftrack.trackers import atom, create
 from sftrack.trackers.atom import ATOM, ATOMNet, normalised
-from sftrack.trackers.discriminative.augmentation import Augmentation, blur, cut, flip, rotate
+from sftrack.trackers.discriminative.augmentation import Augmentation
 from sftrack.trackers.discriminative.iou_net import IoUNet, TwoLevels, ascend, modulate
 from sftrack.trackers.discriminative.learned_filter import LearnedFilter
 from sftrack.trackers.discriminative.localisation import Flag, Localisation, localise
 from sftrack.trackers.discriminative.memory import SampleWeights
 from sftrack.trackers.discriminative.online_filter import gaussian_labels, upsampling
-from sftrack.trackers.discriminative.patches import Patch, sample_patch, to_patch, vector
+from sftrack.trackers.discriminative.patches import sample_patch, to_patch, vector
 from sftrack.trackers.discriminative.refinement import Refinement
 from sftrack.trackers.discriminative.state import State
-from tests.discriminative import Fixtures, assert_close
+from tests.discriminative import Fixtures, assert_close, decoded_as, frames_of
 from tests.targets import straight_clip
 
 DETERMINISTIC = {"random_boxes": 0, "init_iterations": 18, "update_iterations": 3, "hard_negative_iterations": 3}
@@ -56,16 +53,6 @@ def still(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def quick(still: dict[str, Tensor]) -> ATOM:
     """A tracker that is started in no time; every test starts it again."""
     return ATOM(weights=still, **QUICK)
-
-
-def frames_of(shared: Path, sequence: str, numbers: np.ndarray) -> list[ImageRGB]:
-    folder = shared / "data/DAVIS/JPEGImages/480p" / sequence
-    return [np.ascontiguousarray(cv2.imread(str(folder / f"{number:05d}.jpg"))[..., ::-1]) for number in numbers]
-
-
-def decoded_as(fixtures: Fixtures, prefix: str, frames: list[ImageRGB]) -> bool:
-    """Whether the pictures were decoded to the same pixels as where the fixtures were made."""
-    return [zlib.crc32(frame.tobytes()) for frame in frames] == fixtures[f"{prefix}_frame_crc32"].tolist()
 
 
 # The network
@@ -170,45 +157,6 @@ def test_the_choice_among_refined_boxes_equals_the_original(fixtures: Fixtures) 
         after = before if box is None else before.refined(box, middle, scale, 288, values[4:6])
         assert after is not None
         np.testing.assert_allclose([*after.position, *after.size, after.scale], expected, rtol=1e-5)
-
-
-def test_augmentation_equals_the_original(fixtures: Fixtures) -> None:
-    rows, columns = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
-    channels = torch.arange(3.0)[:, None, None]
-    image = 128 + 60 * torch.sin(0.13 * columns + 0.7 * channels + fixtures.seed) + 50 * torch.cos(0.11 * rows - 0.4 * channels)
-    patch = image[None]
-    expected = {
-        "identity": cut(patch, 48),
-        "identity_shift_5_-7": cut(patch, 48, (5, -7)),
-        "translate_14_-14": cut(patch, 48, (14, -14)),
-        "translate_40_40_beyond_edge": cut(patch, 48, (40, 40)),
-        "flip_shift_3_8": cut(flip(patch), 48, (3, 8)),
-        "blur_3_1": cut(blur(patch, (3, 1)), 48),
-        "blur_1_3_shift_-6_2": cut(blur(patch, (1, 3)), 48, (-6, 2)),
-        "blur_2_0.2": cut(blur(patch, (2, 0.2)), 48),
-        "rotate_10": cut(rotate(patch, 10), 48),
-        "rotate_-60_shift_4_-9": cut(rotate(patch, -60), 48, (4, -9)),
-        "rotate_45_full_frame": rotate(patch, 45),
-        "identity_to_odd_size": cut(patch, 47, (1, 0)),
-    }
-    for name, actual in expected.items():
-        assert_close(actual[0], fixtures[f"aug_{name}"])
-
-
-def test_crops_equal_the_original_to_the_pixel(fixtures: Fixtures, shared: Path) -> None:
-    frames = frames_of(shared, str(fixtures["crop_sequence"]), [int(fixtures["crop_frame_number"])])
-    exact = decoded_as(fixtures, "crop", frames)
-    for index, (y, x, scale, side) in enumerate(fixtures["crop_cases_posy_posx_scale_size"]):
-        crops: list[Patch] = [
-            sample_patch(frames[0], vector((y, x)), float(np.float32(scale) * np.float32(side)), int(side), fractional_bounds=fractional)
-            for fractional in (False, True)
-        ]
-        np.testing.assert_allclose(crops[0].bounds, fixtures["crop_coords"][index])
-        np.testing.assert_allclose(crops[1].bounds, fixtures["crop_coords_2022variant"][index])
-        if side == 64:
-            pixels = crops[0].image_rgb[0]
-            np.testing.assert_allclose(pixels[:, ::4, ::4], fixtures["crop_patches_sub_f32"][index], atol=0.01 if exact else 2)
-            np.testing.assert_allclose(pixels.permute(1, 2, 0).round(), fixtures["crop_patches_u8"][index], atol=1 if exact else 3)
 
 
 # Whole tracks

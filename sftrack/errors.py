@@ -43,6 +43,10 @@ class MissingWeightsError(WeightsError):
     """Weights that were not fetched yet; the message says with which command, or from where by hand."""
 
 
+class TrackerProcessError(SFTrackError, RuntimeError):
+    """A tracker of another program, in a process of its own, that cannot run, ended, or took too long."""
+
+
 class NotInitialisedError(SFTrackError, RuntimeError):
     """`update` was called before `init`."""
 

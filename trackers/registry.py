@@ -67,7 +67,8 @@ def create(name: str, *, weights: Any = None, device: str = "cpu", **params: Any
     """Build one of the registered trackers.
 
     Args:
-        name: see `tracker_names`.
+        name: see `tracker_names`. What follows a colon says which tracker of another program (`pytracking:dimp/dimp50`); it is the same as
+            the parameter `tracker`.
         weights: a path, a mapping of tensors, or None for the registry's file; for trackers that have weights.
         device: `cpu`, `cuda`, `mps`; trackers without a network run on the CPU whatever is asked.
         params: override the tracker's settings.
@@ -75,6 +76,9 @@ def create(name: str, *, weights: Any = None, device: str = "cpu", **params: Any
     Raises:
         ConfigError: unknown tracker or parameter (the message names the nearest), or a value it refuses.
     """
+    name, colon, tracker = name.partition(":")
+    if colon:
+        params["tracker"] = tracker
     factory = factory_of(name)
     known = inspect.signature(factory).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())

@@ -1,0 +1,224 @@
+"""Any tracker of a PyTracking checkout as a channel: `pytracking:dimp/dimp50`; in a process, and if need be an interpreter, of its own.
+
+PyTracking is not a dependency and nothing of it is in here: who has it, with its environment and weights, may let its trackers take part.
+"""
+
+import json
+import logging
+import os
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sftrack.contracts import BoxXYWH, ImageRGB
+from sftrack.errors import ConfigError, MissingWeightsError, TrackerProcessError
+
+from .base import BoxTracker
+from .registry import nearest_hint, register
+
+log = logging.getLogger(__name__)
+
+ROOT_VARIABLE, PYTHON_VARIABLE = "PYTRACKING_ROOT", "PYTRACKING_PYTHON"
+WORKER = Path(__file__).with_name("pytracking_worker.py")
+
+
+@register("pytracking")
+class PyTracking(BoxTracker):
+    """See the module. PyTracking's trackers have no common measure of confidence: the score is 1 where a tracker gives none.
+
+    Args:
+        tracker: its name and its parameters', as `dimp/dimp50`.
+        root: folder of the checkout, which holds the folders `pytracking` and `ltr`; None reads `PYTRACKING_ROOT`.
+        python: interpreter that can run it; None reads `PYTRACKING_PYTHON`, and without that takes this one.
+        time_limit_s: for a frame; the process is ended after that, and started again with the next `init`.
+        start_limit_s: for the first frame, on which PyTracking loads its networks.
+        device: on `cpu` the tracker is told not to use a GPU, as far as its parameters can say so.
+
+    Raises:
+        ConfigError: there is no such checkout, tracker, parameter file or interpreter; the checkout is not set up; a limit is not positive.
+    """
+
+    def __init__(
+        self,
+        *,
+        tracker: str,
+        root: str | Path | None = None,
+        python: str | Path | None = None,
+        time_limit_s: float = 30.0,
+        start_limit_s: float = 300.0,
+        device: str = "cpu",
+    ) -> None:
+        if not (time_limit_s > 0 and start_limit_s > 0):
+            raise ConfigError(f"expected time_limit_s and start_limit_s above 0, got {time_limit_s} and {start_limit_s}")
+        self._limit_s, self._start_limit_s = time_limit_s, start_limit_s
+        folder = _checked_root(root)
+        self._name = tracker
+        self._python = _checked_python(python)
+        name, parameters = _checked_tracker(folder, tracker)
+        self._command = [self._python, str(WORKER), str(folder), name, parameters, "0" if device == "cpu" else "1"]
+        self._process: _Process | None = None
+
+    def close(self) -> None:
+        """End the process; it also ends with this object."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def _start(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
+        if self._process is None:
+            self._process = _Process(self._command)
+        try:
+            self._ask(self._process, image_rgb, box_xywh.tolist(), self._start_limit_s)
+        except (TrackerProcessError, MissingWeightsError):
+            self.close()
+            raise
+
+    def _step(self, image_rgb: ImageRGB) -> tuple[BoxXYWH | None, float]:
+        if self._process is None:
+            raise TrackerProcessError(f"{self._name} of PyTracking has ended; it is started again with init")
+        answer = self._ask(self._process, image_rgb, None, self._limit_s)
+        box = np.asarray(answer["box"], dtype=np.float64)
+        if box.shape != (4,) or not (box[2:] > 0).all():
+            return None, 0.0
+        return box, float(answer["score"])
+
+    def _ask(self, process: "_Process", image_rgb: ImageRGB, box: list[float] | None, limit_s: float) -> dict[str, Any]:
+        try:
+            answer = process.ask({"size_hw": image_rgb.shape[:2], "box": box}, image_rgb, limit_s)
+        except TimeoutError:
+            self.close()
+            raise TrackerProcessError(f"expected {self._name} of PyTracking to answer within {limit_s:g} s, it was ended") from None
+        except EOFError as error:
+            self.close()
+            raise TrackerProcessError(f"{self._name} of PyTracking ended by itself: {error}") from None
+        if "error" in answer:
+            raise self._explained(answer)
+        return answer
+
+    def _explained(self, answer: Mapping[str, str]) -> TrackerProcessError | MissingWeightsError:
+        what = f"{answer['type']}: {answer['error']}"
+        if answer["type"] in ("ModuleNotFoundError", "ImportError"):
+            return TrackerProcessError(
+                f"expected an interpreter that can import {self._name} of PyTracking, {self._python} cannot ({what}); give that of its "
+                f"environment as python=... or {PYTHON_VARIABLE}"
+            )
+        if answer["stage"] != "track" and (answer["type"] == "FileNotFoundError" or re.search(r"checkpoint|\.pth|network file", what)):
+            return MissingWeightsError(
+                f"expected the weights of {self._name} in the network_path of PyTracking's pytracking/evaluation/local.py ({what}); "
+                "fetch them as its MODEL_ZOO.md says"
+            )
+        return TrackerProcessError(f"{self._name} of PyTracking failed in {answer['stage']}: {what}")
+
+
+class _Process:
+    """A worker, and questions to it with a time limit."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
+        self._end = weakref.finalize(self, _end, self._process)
+
+    def ask(self, request: Mapping[str, object], image_rgb: ImageRGB, limit_s: float) -> dict[str, Any]:
+        """Send a request with its picture and wait for the answer.
+
+        Raises:
+            TimeoutError: it takes longer.
+            EOFError: the process ended; the message is the last thing that it wrote to stderr.
+        """
+        answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        head, body = json.dumps(request).encode() + b"\n", np.ascontiguousarray(image_rgb)
+        # A pipe cannot be waited for on every system, a thread can. It ends with the process at the latest.
+        threading.Thread(target=_exchange, args=(self._process, head, body, answers), name="pytracking", daemon=True).start()
+        try:
+            line = answers.get(timeout=limit_s)
+        except queue.Empty:
+            raise TimeoutError from None
+        if not line:
+            raise EOFError(self._last_words())
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """Kill it, whatever it does."""
+        self._end()
+        self._errors.close()
+
+    def _last_words(self) -> str:
+        code = self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode("utf-8", "replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), f"exit code {code}")
+
+
+def _exchange(process: "subprocess.Popen[bytes]", head: bytes, body: ImageRGB, answers: "queue.SimpleQueue[bytes]") -> None:
+    """One question and its answer, which is empty where the process ended."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(head)
+        process.stdin.write(body.data)
+        process.stdin.flush()
+        answers.put(process.stdout.readline())
+    except (OSError, ValueError):  # a broken pipe, or one that was closed meanwhile
+        answers.put(b"")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
+
+
+def _checked_root(root: str | Path | None) -> Path:
+    given = root or os.environ.get(ROOT_VARIABLE)
+    if not given:
+        raise ConfigError(
+            "expected the folder of a PyTracking checkout, got none; clone https://github.com/visionml/pytracking and name its folder "
+            f"with --pytracking-root DIR, {ROOT_VARIABLE} or root=..."
+        )
+    folder = Path(given).expanduser().resolve()
+    if not (folder / "pytracking" / "tracker").is_dir():
+        hint = f"; did you mean '{folder.parent}'?" if (folder / "tracker").is_dir() else ""
+        raise ConfigError(f"expected the folder of a PyTracking checkout, '{folder}' has no pytracking/tracker in it{hint}")
+    settings = folder / "pytracking" / "evaluation"
+    if (settings / "environment.py").is_file() and not (settings / "local.py").is_file():
+        raise ConfigError(
+            f"expected a PyTracking checkout that is set up, '{settings}' has no local.py; in the checkout run python -c 'from "
+            "pytracking.evaluation.environment import create_default_local_file as create; create()' and set its network_path"
+        )
+    return folder
+
+
+def _checked_tracker(root: Path, tracker: str) -> tuple[str, str]:
+    match = re.fullmatch(r"(\w+)/(\w+)", tracker)
+    if match is None:
+        raise ConfigError(f"expected a tracker of PyTracking and its parameters, as dimp/dimp50, got '{tracker}'")
+    name, parameters = match[1], match[2]
+    trackers = sorted(path.parent.name for path in (root / "pytracking" / "tracker").glob("*/__init__.py"))
+    if name not in trackers:
+        raise ConfigError(f"expected a tracker of '{root}' out of {', '.join(trackers)}, got '{name}'{nearest_hint(name, trackers)}")
+    known = sorted(path.stem for path in (root / "pytracking" / "parameter" / name).glob("*.py") if path.stem != "__init__")
+    if parameters not in known:
+        raise ConfigError(
+            f"expected parameters of {name} out of {', '.join(known) or '(none)'}, got '{parameters}'{nearest_hint(parameters, known)}"
+        )
+    return name, parameters
+
+
+def _checked_python(python: str | Path | None) -> str:
+    given = str(python or os.environ.get(PYTHON_VARIABLE) or sys.executable)
+    found = shutil.which(os.path.expanduser(given))
+    if found is None:
+        raise ConfigError(
+            f"expected a Python interpreter for PyTracking, '{given}' is none; give its path as python=... or {PYTHON_VARIABLE}"
+        )
+    return found

@@ -142,7 +142,7 @@ class Segmenter:
         network.feature_extractor.drop_unused()
         self._device = torch.device(device)
         fold(network.eval())
-        self._network = network.to(self._device)
+        self._network = network.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def start(self, crop_rgb: ImageRGB, mask: SoftMask) -> SoftMask:

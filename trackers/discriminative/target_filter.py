@@ -99,9 +99,9 @@ class TargetFilter:
         """The backbone belongs to the filter from then on: what is not needed is dropped, batch norms are merged."""
         backbone.drop_unused()
         fold(backbone.eval())
-        self._backbone = backbone.to(device)
+        self._backbone = backbone.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._learning, self._device = learning, torch.device(device)
-        self._upsampling = upsampling(CELLS, SAMPLE_PX).float().numpy()
+        self._upsampling = upsampling(CELLS, SAMPLE_PX).float()
         self._window = output_window()
 
     @torch.inference_mode()
@@ -134,7 +134,7 @@ class TargetFilter:
     def features(self, pixels: Tensor) -> Tensor:
         """Crops `(B, 3, 256, 256)`, RGB, 0 to 255, to features `(B, 1024, 16, 16)`, each of a mean square of 1."""
         deepest: Tensor = self._backbone(pixels.to(self._device)).layer3
-        return rms_normalised(deepest)
+        return rms_normalised(deepest.contiguous())
 
     @torch.inference_mode()
     def sample(self, image_rgb: ImageRGB, position: Vector, scale: float) -> Tensor:
@@ -148,7 +148,9 @@ class TargetFilter:
 
     def scores(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
         """Interpolated to the pixels of the sample and windowed, `(256, 256)`."""
-        return np.asarray(self._upsampling @ raw @ self._upsampling.T * self._window, dtype=np.float32)
+        # In PyTorch: NumPy would wake as many threads as there are cores for these small products.
+        fine = self._upsampling @ torch.from_numpy(raw) @ self._upsampling.T
+        return np.asarray(fine.numpy() * self._window, dtype=np.float32)
 
     @torch.inference_mode()
     def remember(self, sample: Tensor, offset: Vector, scale: float, *, hard_negative: bool) -> None:

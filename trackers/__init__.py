@@ -1,6 +1,6 @@
 """The trackers that can be channels: `create(name, ...)` builds one, `register` adds one."""
 
-from . import atom, colour, d3s, dcf, flow, nanotrack, opencv, replay, template
+from . import atom, colour, d3s, dcf, flow, nanotrack, opencv, pytracking, replay, template
 from .base import BoxTracker
 from .registry import ENTRY_POINTS, create, factory_of, register, tracker_names
 
@@ -16,6 +16,7 @@ __all__ = [
     "flow",
     "nanotrack",
     "opencv",
+    "pytracking",
     "register",
     "replay",
     "template",

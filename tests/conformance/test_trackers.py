@@ -17,6 +17,7 @@ from sftrack.contracts import Estimate, Tracker
 from sftrack.errors import BoxError, ConfigError, FrameError, NotInitialisedError
 from sftrack.trackers import create, tracker_names
 from sftrack.weights.checkpoints import read_checkpoint
+from tests.pytracking_checkout import make_checkout
 from tests.stand_ins import small_atom, small_d3s
 
 SIZE_WH = (200, 150)
@@ -82,6 +83,8 @@ def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
         params["weights"] = state_of(request.getfixturevalue("shared") / "weights" / REAL_WEIGHTS[name])
         # Exporting takes 0.3 s, and every test here builds several; tests/test_nanotrack.py compares the engines.
         monkeypatch.setattr(engine, "has_onnxruntime", lambda: False)
+    if name == "pytracking":
+        params |= {"tracker": "bright/default", "root": make_checkout(request.getfixturevalue("tmp_path"))}
     if name in STAND_INS:
         params |= STAND_INS[name](monkeypatch)
     return lambda: create(name, **params)

@@ -14,9 +14,10 @@ from sftrack.engine import PRECISIONS, OnnxEngine, TorchEngine, fastest_engine
 from sftrack.errors import ConfigError, WeightsError
 from sftrack.feat2seg import fold
 from sftrack.trackers import create
-from sftrack.trackers.nanotrack import V2, V3, Comparison, EngineBuilder, NanoTrack, Template, Version
+from sftrack.trackers.nanotrack import V2, V3, NanoTrack
 from sftrack.trackers.siamese import procedure
 from sftrack.trackers.siamese.nano import NanoNetwork
+from sftrack.trackers.siamese.runner import Comparison, EngineBuilder, Template, Variant
 from sftrack.weights.checkpoints import read_checkpoint
 from tests.parity import Parity, captured
 
@@ -31,7 +32,7 @@ HEAD_STAGES = {
 class Case:
     """A version with its fixtures and its real weights."""
 
-    version: Version
+    version: Variant
     parity: Parity
     weights: Path
 
@@ -46,11 +47,11 @@ class Case:
         return network.eval()
 
 
-@pytest.fixture(scope="module", params=[V2, V3], ids=lambda version: version.name)
+@pytest.fixture(scope="module", params=[V2, V3], ids=lambda version: version.weights)
 def case(request: pytest.FixtureRequest, shared: Path) -> Case:
-    version: Version = request.param
-    name = version.name.replace("-", "")
-    return Case(version, Parity(shared, FIXTURES[version.name]), shared / "weights" / "nanotrack" / f"{name}.pth")
+    version: Variant = request.param
+    name = version.weights.replace("-", "")
+    return Case(version, Parity(shared, FIXTURES[version.weights]), shared / "weights" / "nanotrack" / f"{name}.pth")
 
 
 def on_pytorch(network: torch.nn.Module, examples: list[Tensor], device: str, dtype: torch.dtype) -> TorchEngine:
@@ -87,7 +88,7 @@ def test_every_block_of_the_backbone(case: Case, part: str, side: int, folded: b
 @torch.inference_mode()
 @pytest.mark.parametrize("folded", [False, True], ids=["plain", "folded"])
 def test_every_stage_of_the_head(case: Case, folded: bool) -> None:
-    network, parity, stages = case.random_network(), case.parity, HEAD_STAGES[case.version.name]
+    network, parity, stages = case.random_network(), case.parity, HEAD_STAGES[case.version.weights]
     if folded:
         fold(network)
     width = network.backbone.width
@@ -122,12 +123,12 @@ def test_the_engines_agree_with_the_real_network(case: Case, engine: str) -> Non
     kernels = network.ban_head.kernels(network.backbone(template))
     crop_rgb = np.ascontiguousarray(parity["crop.1_bgr_hwc"][..., ::-1])
     build = ENGINES[engine]
-    comparison = build(Comparison(fold(network)), [torch.from_numpy(crop_rgb), *kernels], "cpu", torch.float32)  # type: ignore[arg-type]
-    scores, distances = comparison.run(crop_rgb, *kernels)
+    comparison = build(Comparison(network), [torch.from_numpy(crop_rgb), *kernels], "cpu", torch.float32)  # type: ignore[arg-type]
+    scores, log_distances = comparison.run(crop_rgb, *kernels)
     expected = torch.from_numpy(parity["real.cls"]).softmax(1)[0, 1].flatten()
     np.testing.assert_allclose(scores, expected, atol=1e-5)
-    np.testing.assert_allclose(distances, parity["real.loc"].reshape(4, -1), rtol=1e-4)
-    assert scores.dtype == distances.dtype == np.float32
+    np.testing.assert_allclose(np.exp(log_distances), parity["real.loc"].reshape(4, -1), rtol=1e-4)
+    assert scores.dtype == log_distances.dtype == np.float32
 
 
 @pytest.mark.parametrize("trace", ["corner", "centre"])
@@ -177,28 +178,28 @@ def test_half_precision_stays_close(case: Case, precision: str, score_error: flo
     dtype = PRECISIONS[precision]
     crops_rgb = [_rgb(parity[f"crop.{index}_bgr_hwc"]) for index in (0, 1)]
     kernels = TorchEngine(Template(network), dtype=dtype).keep(crops_rgb[0])
-    scores, distances = TorchEngine(Comparison(network), dtype=dtype).run(crops_rgb[1], *kernels)
+    scores, log_distances = TorchEngine(Comparison(network), dtype=dtype).run(crops_rgb[1], *kernels)
     expected = torch.from_numpy(parity["real.cls"]).softmax(1)[0, 1].flatten().numpy()
     sure = expected > 0.5
     assert sure.sum() >= 3
     np.testing.assert_allclose(scores, expected, atol=score_error)
-    np.testing.assert_allclose(distances[:, sure], parity["real.loc"].reshape(4, -1)[:, sure], rtol=distance_error)
-    assert scores.dtype == distances.dtype == np.float32
+    np.testing.assert_allclose(np.exp(log_distances[:, sure]), parity["real.loc"].reshape(4, -1)[:, sure], rtol=distance_error)
+    assert scores.dtype == log_distances.dtype == np.float32
 
 
 def _rgb(image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image_bgr[..., ::-1])
 
 
-def state_of(version: Version, seed: int = 0) -> dict[str, Tensor]:
+def state_of(version: Variant, seed: int = 0) -> dict[str, Tensor]:
     torch.manual_seed(seed)
     return version.network().state_dict()
 
 
-@pytest.mark.parametrize("version", [V2, V3], ids=lambda version: version.name)
-def test_create_takes_a_state_dict_and_settings(version: Version) -> None:
+@pytest.mark.parametrize("version", [V2, V3], ids=lambda version: version.weights)
+def test_create_takes_a_state_dict_and_settings(version: Variant) -> None:
     image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
-    tracker = create(version.name, weights=state_of(version), penalty_k=0.1, window_influence=0.4, lr=0.0)
+    tracker = create(version.weights, weights=state_of(version), penalty_k=0.1, window_influence=0.4, lr=0.0)
     tracker.init(image, np.array([30.0, 20.0, 40.0, 30.0]))
     estimate = tracker.update(image)
     np.testing.assert_allclose(estimate.box_xywh[2:], [40.0, 30.0])  # lr = 0 keeps the size
@@ -210,17 +211,18 @@ def test_channels_are_told_apart() -> None:
     image = np.zeros((128, 128, 3), np.uint8)
     image[40:80, 40:80, 0] = 255
     state = state_of(V2)
-    comparison = Comparison(fold(_filled(V2, state)))
-    seen, _ = captured(comparison.backbone.features, ["0.0"])
-    comparison.backbone.features[0][0].weight.data.zero_()
-    comparison.backbone.features[0][0].weight.data[:, 2, 1, 1] = 1.0  # the third channel of BGR is red
+    network = _filled(V2, state)
+    comparison = Comparison(network)
+    seen, _ = captured(network.backbone.features, ["0.0"])
+    network.backbone.features[0][0].weight.data.zero_()
+    network.backbone.features[0][0].weight.data[:, 2, 1, 1] = 1.0  # the third channel of BGR is red
     kernels = [torch.zeros(1, 64, 48), torch.zeros(1, 64, 48)]
     with torch.inference_mode():
         comparison(torch.from_numpy(image), *kernels)
     assert seen["0.0"].max() == pytest.approx(255.0, abs=1.0)
 
 
-def _filled(version: Version, state: dict[str, Tensor]) -> NanoNetwork:
+def _filled(version: Variant, state: dict[str, Tensor]) -> NanoNetwork:
     network = version.network()
     network.load_state_dict(state)
     return network.eval()
@@ -253,7 +255,6 @@ def test_exploding_weights_do_no_harm() -> None:
 
 
 def test_the_fastest_engine_is_used_on_the_cpu() -> None:
-    network = fold(_filled(V2, state_of(V2)))
-    assert isinstance(network, NanoNetwork)
+    network = _filled(V2, state_of(V2))
     examples = [torch.zeros(255, 255, 3, dtype=torch.uint8), torch.zeros(1, 64, 48), torch.zeros(1, 64, 48)]
     assert isinstance(fastest_engine(Comparison(network), examples), OnnxEngine)

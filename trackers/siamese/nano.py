@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .mobilenet_v3 import MobileNetV3
+from .runner import SiameseNetwork
 from .xcorr import depthwise_xcorr
 
 TEMPLATE_SIDE = 8
@@ -152,7 +153,7 @@ class HeadV3(nn.Module):
         return cls, log_distances
 
 
-class NanoNetwork(nn.Module):
+class NanoNetwork(SiameseNetwork):
     """Backbone and head of one version, and the neck that the official files hold."""
 
     def __init__(self, backbone: MobileNetV3, head: HeadV2 | HeadV3, neck_width: int) -> None:
@@ -163,12 +164,21 @@ class NanoNetwork(nn.Module):
         )
         self.ban_head = head
 
-    @classmethod
-    def v2(cls) -> "NanoNetwork":
-        """48 channels of features, maps of 16 x 16."""
-        return cls(MobileNetV3(blocks=8), HeadV2(48), 64)
+    def template(self, images: Tensor) -> list[Tensor]:
+        """See `SiameseNetwork`."""
+        return self.ban_head.kernels(self.backbone(images))
 
-    @classmethod
-    def v3(cls) -> "NanoNetwork":
-        """96 channels of features, maps of 15 x 15."""
-        return cls(MobileNetV3(blocks=9), HeadV3(96), 96)
+    def forward(self, kernels: Sequence[Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+        """See `SiameseNetwork`; boxes are logarithms of the distances to the left, top, right and bottom edge in pixels of the crop."""
+        cls, log_distances = self.ban_head(kernels, self.backbone(images))
+        return cls, log_distances
+
+
+def v2() -> NanoNetwork:
+    """48 channels of features, maps of 16 x 16."""
+    return NanoNetwork(MobileNetV3(blocks=8), HeadV2(48), 64)
+
+
+def v3() -> NanoNetwork:
+    """96 channels of features, maps of 15 x 15."""
+    return NanoNetwork(MobileNetV3(blocks=9), HeadV3(96), 96)

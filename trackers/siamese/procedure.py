@@ -1,5 +1,6 @@
 """The tracking procedure that SiamRPN++, SiamBAN and NanoTrack have in common; each brings its network."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,7 +73,7 @@ def soften(score: float, temperature: float) -> float:
     if temperature == 1.0:
         return score
     kept = min(max(score, 1e-7), 1.0 - 6e-8)
-    return 1.0 / (1.0 + ((1.0 - kept) / kept) ** (1.0 / temperature))
+    return 1.0 / (1.0 + math.exp(math.log((1.0 - kept) / kept) / temperature))
 
 
 class SiameseTracker(BoxTracker):

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.recordings import shared_folder
@@ -19,7 +19,7 @@ from sftrack import engine
 from sftrack.contracts import BoxXYWH, ImageRGB, Tracker
 from sftrack.datasets import read_sequence
 from sftrack.errors import MissingWeightsError
-from sftrack.trackers import create, nanotrack
+from sftrack.trackers import create, nanotrack, siamban, siamrpn
 from sftrack.weights.bundled import parameter_count
 
 REFERENCE_FOR = "nanotrack-v2"
@@ -47,17 +47,18 @@ class Candidate:
         try:
             return create(self.tracker, **self.params)
         except MissingWeightsError:
-            return create(self.tracker, weights=self._random_state(), **self.params)
-
-    def _random_state(self) -> dict[str, Tensor]:
-        torch.manual_seed(0)
-        return self.network().state_dict()
+            torch.manual_seed(0)
+            return create(self.tracker, weights=self.network().state_dict(), **self.params)
 
 
 def candidates() -> Iterator[Candidate]:
     """Every deep tracker, one entry per network."""
     for version in (nanotrack.V2, nanotrack.V3):
-        yield Candidate(version.name, version.name, version.network)
+        yield Candidate(version.weights, version.weights, version.network)
+    for tracker, variants in (("siamrpn++", siamrpn.VARIANTS), ("siamban", siamban.VARIANTS)):
+        for name, variant in variants.items():
+            if not name.endswith("_otb"):  # other settings, same cost
+                yield Candidate(f"{tracker} {name}", tracker, variant.network, {"variant": name})
 
 
 @dataclass
@@ -74,23 +75,24 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--shared", type=Path, help="folder with data/DAVIS and weights/nanotrack")
     parser.add_argument("--sequence", default="dog", help="sequence of DAVIS (854x480)")
     parser.add_argument("--only", default="", help="trackers whose name contains this text")
-    parser.add_argument("--rounds", type=int, default=7, help="how often all trackers take their turn; the spread is over these")
-    parser.add_argument("--seconds", type=float, default=3.0, help="most time for one tracker in one round")
+    parser.add_argument("--rounds", type=int, default=5, help="how often all trackers take their turn; the spread is over these")
+    parser.add_argument("--seconds", type=float, default=2.0, help="most time for one tracker in one round")
     options = parser.parse_args(arguments)
     shared = shared_folder(options.shared)
     sequence = read_sequence("DAVIS", shared / "data" / "DAVIS", options.sequence)
     frames, box = list(sequence.frames()), sequence.boxes_xywh[0]
     chosen = [candidate for candidate in candidates() if options.only in candidate.label]
     show_cost(chosen, frames, box)
-    trackers = {candidate.label: candidate.build() for candidate in chosen}
+    trackers: dict[str, Tracker] = {}
     reference = tracker_nano(shared)
     if reference is None:
         print(f"{REFERENCE} is left out: no ONNX files under {shared}/weights/nanotrack")
     else:
-        trackers = {REFERENCE: create(reference.tracker, **reference.params), **trackers}
+        trackers[REFERENCE] = create(reference.tracker, **reference.params)
     for threads in (1, 2):
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
+        trackers |= {candidate.label: candidate.build() for candidate in chosen}  # anew: engines keep the number they were made with
         show_times(measure(trackers, frames, box, options.rounds, options.seconds), threads)
     return 0
 
@@ -110,7 +112,7 @@ def show_cost(chosen: Sequence[Candidate], frames: Sequence[ImageRGB], box: BoxX
             with FlopCounterMode(display=False) as counter:
                 step()
             macs.append(counter.get_total_flops() / 2)
-        print(f"{candidate.label:24s}{parameter_count(candidate.network()):14,d}{macs[0] / 1e6:10.1f} M{macs[1] / 1e6:10.1f} M")
+        print(f"{candidate.label:24s}{parameter_count(candidate.network()):14,d}{macs[0] / 1e6:10,.0f} M{macs[1] / 1e6:10,.0f} M")
 
 
 def measure(trackers: Mapping[str, Tracker], frames: Sequence[ImageRGB], box: BoxXYWH, rounds: int, limit_s: float) -> dict[str, Times]:

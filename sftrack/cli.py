@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from sftrack.errors import BoxError, SFTrackError, SinkError
+from sftrack.errors import BoxError, ConfigError, SFTrackError, SinkError
 
 if TYPE_CHECKING:
     from sftrack.config import Config
@@ -136,7 +136,19 @@ def _add_input_flags(track: argparse.ArgumentParser) -> None:
 
 def _add_tracker_flags(track: argparse.ArgumentParser) -> None:
     group = track.add_argument_group("how to track")
-    group.add_argument("--preset", metavar="NAME", help="auto (default), light, ...: which trackers are fused")
+    trackers = group.add_mutually_exclusive_group()
+    trackers.add_argument("--preset", metavar="NAME", help="auto (default), light, ...: which trackers are fused")
+    trackers.add_argument(
+        "--channel",
+        metavar="NAME",
+        action="append",
+        default=[],
+        type=_given,
+        help="a tracker instead of the preset's (docs/trackers.md), or pytracking:dimp/dimp50; may be repeated",
+    )
+    group.add_argument(
+        "--pytracking-root", metavar="DIR", type=_given, help="checkout of PyTracking for such channels (default: PYTRACKING_ROOT)"
+    )
     group.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, mps")
     group.add_argument("--config", metavar="FILE.toml", type=_given, help="settings (docs/cli.md); the flags above win over it")
 
@@ -247,7 +259,7 @@ def _track(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> tuple["Config", str]:
     """The settings file, if any, with the flags that were given on top; and which channels will run, in words."""
-    from sftrack.config import Config, load_config
+    from sftrack.config import ChannelConfig, Config, load_config
     from sftrack.presets import resolve_preset
 
     config = load_config(args.config) if args.config is not None else Config()
@@ -255,9 +267,16 @@ def _settings(args: argparse.Namespace) -> tuple["Config", str]:
         config = dataclasses.replace(config, device=args.device)
     if args.preset is not None:
         config = dataclasses.replace(config, preset=args.preset, channels=())
+    foreign = [name for name in args.channel if name.startswith("pytracking:")]
+    if args.pytracking_root is not None and not foreign:
+        raise ConfigError("expected --channel pytracking:NAME/PARAMETERS beside --pytracking-root, got none")
+    if args.channel:
+        root = {} if args.pytracking_root is None else {"root": args.pytracking_root}
+        channels = tuple(ChannelConfig(name, name, root if name in foreign else {}) for name in args.channel)
+        return dataclasses.replace(config, channels=channels), f"channel{'s' * (len(channels) > 1)} {', '.join(args.channel)}"
     if config.channels:
         return config, f"{len(config.channels)} channels from {args.config}"
-    preset, reason = resolve_preset(config.preset)
+    preset, reason = resolve_preset(config.preset, config.device)
     return dataclasses.replace(config, preset=preset), reason
 
 

@@ -17,6 +17,7 @@ from sftrack.boxes import iou
 from sftrack.contracts import FrameSource, ResultSink
 from sftrack.pipeline import SFTracker
 from tests.conftest import ROOT, Clip, Run, moving_square, write_clip
+from tests.pytracking_checkout import make_checkout
 
 RunCli = Callable[..., Run]
 
@@ -135,6 +136,18 @@ def test_settings_come_from_a_file_and_flags_win(run_cli: RunCli, clip: Clip) ->
     assert [c["name"] for c in json.loads(Path("one/track.jsonl").read_text().splitlines()[1])["channels"]] == ["only"]
     assert run_cli(*flags, "--device", "cpu", "--preset", "light", "--out", "five").code == 0
     assert len(json.loads(Path("five/track.jsonl").read_text().splitlines()[1])["channels"]) == 5
+
+
+def test_channels_can_be_named_one_by_one(run_cli: RunCli, clip: Clip, tmp_path: Path) -> None:
+    flags = ("--video", clip.path, "--box", clip.start_box, "--headless", "--max-frames", 3)
+    done = run_cli(*flags, "--channel", "mosse", "--channel", "flow", "--out", "two")
+    assert done.code == 0
+    assert "channels mosse, flow;" in done.error
+    checkout = make_checkout(tmp_path / "checkout")
+    done = run_cli(*flags, "--channel", "pytracking:bright/default", "--pytracking-root", checkout, "--out", "foreign")
+    assert done.code == 0
+    for folder, names in (("two", ["mosse", "flow"]), ("foreign", ["pytracking:bright/default"])):
+        assert [c["name"] for c in json.loads(Path(folder, "track.jsonl").read_text().splitlines()[1])["channels"]] == names
 
 
 def test_a_failure_of_ours_is_one_line_and_a_traceback_only_on_request(

@@ -1,5 +1,6 @@
 """Small networks in place of the large ones, for what has to do with the tracking and not with what the networks have learned."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sftrack.contracts import ImageRGB, SoftMask
+from sftrack.trackers import factory_of
+from sftrack.trackers.discriminative.dimp_net import DiMPNet
 from sftrack.trackers.discriminative.iou_net import TwoLevels
 from sftrack.trackers.discriminative.resnet import Features
+from sftrack.trackers.discriminative.steepest_descent import HingeLoss
 
 
 class SmallBackbone(nn.Module):
     """Random filters on coarse patches: 96 channels at stride 16, which tell places apart by colour and edges."""
+
+    widths = (96, 96, 96)
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,3 +90,22 @@ def small_atom(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Let `create("atom18", ...)` build these; returns their weights, and settings that cost little, as arguments for it."""
     monkeypatch.setattr("sftrack.trackers.atom.ATOMNet", SmallATOMNet)
     return {"weights": SmallATOMNet().state_dict(), "use_augmentation": False, "random_boxes": 1}
+
+
+def small_dimp(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Let `create` build one of `DiMP`'s variants with these; returns their weights, and settings that cost little, as arguments for it."""
+    tracker: Any = factory_of(name)
+    variant = replace(tracker.variant, backbone=SmallBackbone, channels=96, blocks=0)
+    monkeypatch.setattr(tracker, "variant", variant)
+    monkeypatch.setattr("sftrack.trackers.discriminative.dimp_net.IoUNet", lambda _widths: IndifferentRegressor())
+    network = DiMPNet(SmallBackbone(), 96, 0, variant.optimizer({}))  # type: ignore[arg-type]
+    for convolution in (network.classifier.feature_extractor[0], network.classifier.filter_initializer.filter_conv):
+        nn.init.dirac_(convolution.weight)  # type: ignore[arg-type]
+    optimizer = network.classifier.filter_optimizer
+    if isinstance(optimizer, HingeLoss):  # its label is 1 in the middle; beyond two cells only scores above it count
+        distance = torch.arange(100).view(1, 100, 1, 1) / 10
+        with torch.no_grad():
+            optimizer.label_map_predictor.weight.copy_(torch.exp(-distance.square() / 1.6))
+            optimizer.target_mask_predictor[0].weight.copy_(4.0 * (2.0 - distance))
+            optimizer.spatial_weight_predictor.weight.fill_(1.0)
+    return {"weights": network.state_dict(), "use_augmentation": False, "random_boxes": 0}

@@ -1,6 +1,6 @@
 """The trackers that can be channels: `create(name, ...)` builds one, `register` adds one."""
 
-from . import atom, colour, d3s, dcf, flow, nanotrack, opencv, pytracking, replay, template
+from . import atom, colour, d3s, dcf, dimp, flow, nanotrack, opencv, pytracking, replay, template
 from .base import BoxTracker
 from .registry import ENTRY_POINTS, create, factory_of, register, tracker_names
 
@@ -12,6 +12,7 @@ __all__ = [
     "create",
     "d3s",
     "dcf",
+    "dimp",
     "factory_of",
     "flow",
     "nanotrack",

@@ -18,7 +18,7 @@ from sftrack.errors import BoxError, ConfigError, FrameError, NotInitialisedErro
 from sftrack.trackers import create, tracker_names
 from sftrack.weights.checkpoints import read_checkpoint
 from tests.pytracking_checkout import make_checkout
-from tests.stand_ins import small_atom, small_d3s
+from tests.stand_ins import small_atom, small_d3s, small_dimp
 
 SIZE_WH = (200, 150)
 STEPS = 12
@@ -65,7 +65,11 @@ def check(estimate: Estimate) -> None:
 REAL_WEIGHTS = {"nanotrack-v2": "nanotrack/nanotrackv2.pth", "nanotrack-v3": "nanotrack/nanotrackv3.pth"}
 """Files under shared/weights."""
 
-STAND_INS: dict[str, Callable[[pytest.MonkeyPatch], dict[str, Any]]] = {"atom18": small_atom, "d3s": small_d3s}
+STAND_INS: dict[str, Callable[[pytest.MonkeyPatch], dict[str, Any]]] = {
+    "atom18": small_atom,
+    "d3s": small_d3s,
+    **{name: functools.partial(small_dimp, name) for name in ("dimp18", "dimp50", "prdimp18", "prdimp50", "super_dimp")},
+}
 """Trackers whose weights nobody may pass on: small networks take the place of theirs, and all the rest is as it is."""
 
 

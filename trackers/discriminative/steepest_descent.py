@@ -70,7 +70,7 @@ class SteepestDescent(nn.Module):
     def iterates(self, kernel: Tensor, samples: Samples, iterations: int) -> Iterator[Tensor]:
         """The filter after each iteration."""
         regularisation = self.regularisation
-        around = self.around(samples, _centres(samples.boxes_xywh, kernel))
+        around = self.around(samples, cells_of(samples.boxes_xywh, kernel))
         scores = correlate(samples.features, kernel)
         for _ in range(iterations):
             local = around(scores)
@@ -85,7 +85,7 @@ class SteepestDescent(nn.Module):
 
     def loss(self, kernel: Tensor, samples: Samples) -> Tensor:
         """What is made small, with regularisation. (Its gradient here has half of the regularisation's, as in the original.)"""
-        local = self.around(samples, _centres(samples.boxes_xywh, kernel))(correlate(samples.features, kernel))
+        local = self.around(samples, cells_of(samples.boxes_xywh, kernel))(correlate(samples.features, kernel))
         return local.loss + self.regularisation[0] * kernel.square().sum()
 
     @property
@@ -201,7 +201,7 @@ class HingeLoss(SteepestDescent):
         return local
 
 
-def _centres(boxes_xywh: Tensor, kernel: Tensor) -> Tensor:
+def cells_of(boxes_xywh: Tensor, kernel: Tensor) -> Tensor:
     """The middles of boxes in cells of the score map, `(n, 2)`, x and y."""
     return (boxes_xywh[:, :2] + boxes_xywh[:, 2:] / 2.0) / STRIDE_PX - (kernel.shape[-1] % 2) / 2.0
 

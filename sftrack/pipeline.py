@@ -118,7 +118,7 @@ class SFTracker:
             ConfigError: unknown preset or device.
         """
         chosen = resolve_device(device)
-        name, _ = resolve_preset(preset)
+        name, _ = resolve_preset(preset, chosen)
         return cls(create_channels(channels_of(name), chosen), config, device=chosen)
 
     @property

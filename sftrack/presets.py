@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 
-from sftrack.config import ChannelConfig
+from sftrack.config import ChannelConfig, resolve_device
 from sftrack.contracts import Tracker
 from sftrack.errors import ConfigError, MissingWeightsError
 from sftrack.weights import registry
@@ -17,7 +17,13 @@ LIGHT: tuple[ChannelConfig, ...] = (
 )
 """Five channels that need no download; docs/channels.md has the measurements behind the choice."""
 
-_PRESETS = {"light": LIGHT}  # worst first; which weights a preset needs is in weights/weights.toml
+FULL: tuple[ChannelConfig, ...] = tuple(ChannelConfig(name, name) for name in ("prdimp18", "atom18", "d3s", "siamrpn++", "siamban"))
+"""The five trackers of the paper, as they were published."""
+
+_PRESETS = {"light": LIGHT, "full": FULL}  # worst first; which weights a preset needs is in weights/weights.toml
+
+_FOR_GPUS = frozenset({"full"})
+"""What `auto` leaves alone on a CPU, where it would be far from real time."""
 
 
 def preset_names() -> tuple[str, ...]:
@@ -39,14 +45,14 @@ def channels_of(preset: str) -> tuple[ChannelConfig, ...]:
     return _PRESETS[preset]
 
 
-def resolve_preset(preset: str = "auto") -> tuple[str, str]:
+def resolve_preset(preset: str = "auto", device: str = "auto") -> tuple[str, str]:
     """The preset that will run, and why, in one line for the user.
 
-    `auto` is the best whose weights are all on this machine, and the line has the command that fetches those of the next better one.
-    Nothing is ever downloaded here.
+    `auto` is the best that suits the device and whose weights are all on this machine, and the line has the command that fetches those of
+    the next better one. Nothing is ever downloaded here.
 
     Raises:
-        ConfigError: unknown preset.
+        ConfigError: unknown preset or device.
         MissingWeightsError: a preset was asked for by name, and not all of its weights are here.
     """
     if preset != "auto":
@@ -57,7 +63,8 @@ def resolve_preset(preset: str = "auto") -> tuple[str, str]:
                 f"run `sftrack weights fetch --preset {preset}`, or see `sftrack weights list` for the way by hand"
             )
         return preset, f"preset {preset}: as asked"
-    names = preset_names()
+    on_cpu = resolve_device(device) == "cpu"
+    names = [name for name in preset_names() if not (on_cpu and name in _FOR_GPUS)]
     best = max(index for index, name in enumerate(names) if not missing_weights(name))  # the first needs none
     reason = "its weights are here" if registry.of_preset(names[best]) else "its channels need no download"
     better = "".join(f"; `sftrack weights fetch --preset {name}` gets better ones" for name in names[best + 1 : best + 2])

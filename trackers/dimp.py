@@ -5,7 +5,6 @@ target, an IoU-Net fits the box. One procedure; the published trackers differ in
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +15,7 @@ from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.feat2seg import fold
 
 from .base import BoxTracker
-from .checkpoints import load_checkpoint, load_into
+from .checkpoints import Weights, load_checkpoint, load_into
 from .discriminative.augmentation import drop_channels
 from .discriminative.correlation import correlate
 from .discriminative.dimp_net import DiMPNet, check_constructor, hinge_loss, kl_divergence
@@ -29,8 +28,6 @@ from .discriminative.resnet import Features, ResNet, resnet18, resnet50
 from .discriminative.state import State, start_state
 from .discriminative.steepest_descent import STRIDE_PX, SteepestDescent
 from .registry import register
-
-Weights = str | Path | Mapping[str, Tensor] | None
 
 PATCH_EXPANSION = 2
 """Side of the patch that the first samples are cut from, in sides of a sample."""
@@ -110,8 +107,8 @@ class DiMP(BoxTracker):
         middle = np.rint(self._state.position)
         patch = self._sample(image_rgb, middle, PATCH_EXPANSION)
         views, shifts = settings.augmentation.samples(patch.image_rgb, side, self._generator)
-        maps = self._network.feature_extractor(views.to(self._device))
-        features = self._network.classifier.features(maps.layer3)
+        maps, layer3 = self._maps_of_views(views)
+        features = self._network.classifier.features(layer3)
         dropped = drop_channels(features[:1], settings.augmentation.dropouts, settings.dropout_probability, self._generator)
         features = torch.cat([features, dropped])
         shifts += [(0, 0)] * len(dropped)
@@ -121,7 +118,7 @@ class DiMP(BoxTracker):
         self._memory = SampleMemory(features, boxes, settings.sample_memory_size, settings.minimum_initial_weight)
         self._filter = self._network.classifier.filter_initializer(features, boxes)
         self._learn(settings.init_iterations)
-        self._modulation = self._network.bb_regressor.modulation(TwoLevels(maps.layer2[:1], maps.layer3[:1]), boxes[0])
+        self._modulation = self._network.bb_regressor.modulation(TwoLevels(maps.layer2, maps.layer3), boxes[0])
 
     @torch.no_grad()
     def _step(self, image_rgb: ImageRGB) -> tuple[BoxXYWH | None, float]:
@@ -154,6 +151,13 @@ class DiMP(BoxTracker):
             max_shrink=self._settings.max_shrink if expansion == 1 else None,
             fractional_bounds=self._settings.fractional_bounds,
         )
+
+    def _maps_of_views(self, views: Tensor) -> tuple[Features, Tensor]:
+        """All maps of the first view, and the deepest of all views; one by one on a CPU, where many at once only take memory."""
+        backbone, views = self._network.feature_extractor, views.to(self._device)
+        first, others = backbone(views[:1]), views[1:]
+        parts = torch.split(others, 1 if self._device.type == "cpu" else len(others)) if len(others) else ()
+        return first, torch.cat([first.layer3, *(backbone(part).layer3 for part in parts)])
 
     def _localise(self, features: Tensor, patch: Patch) -> Localisation:
         scores = self._network.classifier.filter_optimizer.confidence(correlate(features, self._filter))[0]

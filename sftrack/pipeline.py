@@ -105,6 +105,7 @@ class SFTracker:
             p=self.config.unary_power,
             alpha=self.config.alpha,
             warm_start=False,  # a mistake should leave with the window
+            keep="peak",  # the score and the box are read from soft values
         )
         self._frame_size_wh = (0, 0)
         self._target: Target | None = None

@@ -115,9 +115,9 @@ def test_official_modes_gradients(shared: Path) -> None:
 def test_the_papers_form_finds_the_eigenvector() -> None:
     s, f = (made(f"graph.{name}", (6, 8, 8)).double() for name in "sf")
     _, vector = exact.leading_eigenvector(exact.adjacency(s, f, p=0.2, alpha=1.0))
-    found = sfseg(s, f, iterations=60, binarize_after=60)
-    peaks = torch.from_numpy(vector.reshape(6, 8, 8)).amax((1, 2), keepdim=True)
-    assert exact.angle_deg(found / s.amax((1, 2), keepdim=True) * peaks, vector) < 0.01
+    found = sfseg(s / 4.0, f, iterations=60, binarize_after=60)  # the eigenvector is the same, and no value reaches 1
+    sums = torch.from_numpy(vector.reshape(6, 8, 8)).sum((1, 2), keepdim=True)
+    assert exact.angle_deg(found / found.sum((1, 2), keepdim=True) * sums, vector) < 0.01
 
 
 @given(st.integers(0, 10**6), st.integers(0, 6), st.integers(0, 6), st.floats(0.0, 5.0))
@@ -131,12 +131,12 @@ def test_the_papers_form_stays_in_range_even_with_negative_affinities(
     assert float(result.max()) <= 1.0 + 1e-6
 
 
-def test_without_binarisation_each_frame_keeps_the_peak_of_its_unary_map() -> None:
+def test_without_binarisation_each_frame_keeps_the_sum_of_its_unary_map() -> None:
     s, f = volumes(0, 2, (5, 9, 9))
-    s = s * torch.linspace(0.1, 1.0, 5)[:, None, None].double()
+    s = s * torch.linspace(0.05, 0.5, 5)[:, None, None].double()
     for iterations in (0, 3):
         result = sfseg(s, f, iterations=iterations, binarize_after=iterations)
-        torch.testing.assert_close(result.amax((1, 2)), s.amax((1, 2)))
+        torch.testing.assert_close(result.sum((1, 2)), s.sum((1, 2)))
     torch.testing.assert_close(sfseg(s, f, iterations=0), s)
 
 

@@ -5,7 +5,7 @@ For small volumes: a row has `kt * ky * kx` entries, 125 for the usual kernel, s
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ from scipy.sparse import linalg
 from sftrack.spectral.checks import RANGE_TOLERANCE, check_settings
 from sftrack.spectral.gaussian import KernelSize, gaussian
 
+Matrix: TypeAlias = "sparse.csr_array[np.float64]"
 Affinity = Literal["exponential", "first_order"]
 
 
@@ -26,7 +27,7 @@ def adjacency(
     alpha: float,
     kernel_size: KernelSize = (5, 5, 5),
     affinity: Affinity = "first_order",
-) -> "sparse.csr_array[np.float64]":
+) -> Matrix:
     """The symmetric matrix of the graph; node `(t, y, x)` has the index `(t * H + y) * W + x`.
 
     With `d_ij` the squared difference of the feature maps (their mean, where there are several), `M_ij` is `s_i^p s_j^p G_ij` times
@@ -74,7 +75,7 @@ def adjacency(
     return sparse.coo_array((np.concatenate(entries), places_of_entries), shape=(unary.size, unary.size)).tocsr()
 
 
-def leading_eigenvector(matrix: "sparse.csr_array[np.float64]", *, tolerance: float = 0.0) -> tuple[float, NDArray[np.float64]]:
+def leading_eigenvector(matrix: Matrix, *, tolerance: float = 0.0) -> tuple[float, NDArray[np.float64]]:
     """The greatest eigenvalue of a symmetric matrix, and its eigenvector with norm 1 and a sum that is not negative.
 
     Args:

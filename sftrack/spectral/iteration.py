@@ -35,8 +35,8 @@ def sfseg(
     """Segment a space-time volume: power iteration on the pixel graph that `s` and `f` define (Algorithm 1).
 
     `paper`: every iteration is `power_step`, negative values set to 0, L2 norm over the volume (Eq. 8); from iteration
-    `binarize_after + 1` on, soft binarisation. As the eigenvector has no scale, each frame is scaled to the peak of `s` in it before that
-    and at the end. A hard mask is the result >= 0.5.
+    `binarize_after + 1` on, soft binarisation. As the eigenvector has no scale, each frame is scaled to the sum that `s` has in it before
+    that and at the end, so that the object neither grows nor shrinks. A hard mask is the result >= 0.5.
 
     `official`: the numbers of the published code. Frames nearer than `2 * (kt // 2)` to either end are not filtered; after each
     iteration every frame is divided by its norm, stretched to [0, 1] and put through a sigmoid, so the result lies in [0.5, 0.7311).
@@ -79,12 +79,12 @@ def sfseg(
 
 def iterate(graph: Graph, x: Tensor, s: Tensor, *, iterations: int, binarize_after: int, slope: float) -> Tensor:
     """The paper's iteration from `x` on, in the last `T, H, W`; see `sfseg`. Returns soft values in [0, 1]."""
-    peaks = s.amax((-2, -1), keepdim=True)
+    sums = s.sum((-2, -1), keepdim=True)
     for iteration in range(iterations):
         x = normalise(graph.multiply(x).clamp_min(0.0))
         if iteration >= binarize_after:
-            x = torch.sigmoid(slope * (scale_to(x, peaks) - 0.5))
-    return scale_to(x, peaks) if iterations <= binarize_after else x
+            x = torch.sigmoid(slope * (scale_to(x, sums) - 0.5))
+    return scale_to(x, sums).clamp_max(1.0) if iterations <= binarize_after else x
 
 
 def normalise(x: Tensor) -> Tensor:
@@ -94,9 +94,9 @@ def normalise(x: Tensor) -> Tensor:
     return normalised
 
 
-def scale_to(x: Tensor, peaks: Tensor) -> Tensor:
-    """Scale each frame so that its greatest value is that of `peaks`, `(..., T, 1, 1)`; a frame of zeros stays one."""
-    scaled: Tensor = x * (peaks / x.amax((-2, -1), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny))
+def scale_to(x: Tensor, sums: Tensor) -> Tensor:
+    """Scale each frame so that its sum is that of `sums`, `(..., T, 1, 1)`; a frame of zeros stays one."""
+    scaled: Tensor = x * (sums / x.sum((-2, -1), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny))
     return scaled
 
 

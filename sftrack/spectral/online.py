@@ -2,7 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ class Remembered:
 
     Attributes:
         maps: its unary and pairwise map `(2, h, w)`, or `(1, h, w)` where they are one and the same.
-        solution: the last segmentation found for it, `(h, w)`.
+        solution: the last segmentation found for it, `(h, w)`, not negative.
     """
 
     window: Window
@@ -50,6 +50,7 @@ class OnlineSFSeg:
         alpha: float = 0.5,
         kernel_size: KernelSize = (5, 5, 5),
         warm_start: bool = True,
+        keep: Literal["sum", "peak"] = "sum",
         model: SFSegPlusPlus | None = None,
     ) -> None:
         """Start with no frame.
@@ -60,17 +61,21 @@ class OnlineSFSeg:
             p, alpha, kernel_size: see `power_step`.
             warm_start: start from the solutions of the earlier frames (Sec. 4.5), which so reach back beyond the window; otherwise from
                 their unary maps, so that nothing older than the window counts.
+            keep: what each refined frame has in common with its unary map, as an eigenvector has no scale. The sum: the object neither
+                grows nor shrinks, as in `sfseg`. The peak: how sure the segmentation was, which suits those who read soft values.
             model: joins the channels of a frame by its learned weights; None: there is one channel. See also `from_model`.
 
         Raises:
-            ValueError: less than one frame, less than 0 iterations, or settings that `power_step` refuses.
+            ValueError: less than one frame, less than 0 iterations, something else to keep, or settings that `power_step` refuses.
         """
         check_settings(p, alpha, kernel_size)
+        if keep not in ("sum", "peak"):
+            raise ValueError(f"expected to keep the 'sum' or the 'peak', got '{keep}'")
         if window < 1 or iterations < 0:
             raise ValueError(f"expected a window of at least 1 frame and at least 0 iterations, got {window} and {iterations}")
         self._frames: deque[Remembered] = deque(maxlen=window)
         self._iterations, self._p, self._alpha, self._kernel_size = iterations, p, alpha, kernel_size
-        self._warm_start, self._model = warm_start, model
+        self._warm_start, self._keep, self._model = warm_start, keep, model
 
     @classmethod
     def from_model(cls, model: SFSegPlusPlus, window: int = 5, *, iterations: int = 1) -> Self:
@@ -85,7 +90,7 @@ class OnlineSFSeg:
             window: the part of the frame that it shows, `(h, w)` pixels; None: all of it.
 
         Returns:
-            `(h, w) float32` in [0, 1]. As an eigenvector has no scale, its peak is that of the unary map: how sure the segmentation was.
+            `(h, w) float32` in [0, 1]; a hard mask is the result >= 0.5.
 
         Raises:
             ValueError: another shape than the window's or, without one, than the frame before; not finite, or outside [0, 1].
@@ -109,15 +114,20 @@ class OnlineSFSeg:
             # Of the last step, only the newest frame is used.
             x = _unit(graph.multiply(x, 0 if left else len(s) - 1))
             if left == 1 and self._warm_start:
-                for frame, solution in zip(self._frames, _with_peaks_of(s, x), strict=True):
+                for frame, solution in zip(self._frames, self._scale(x, s), strict=True):
                     frame.solution, frame.solution_window = solution, window
-        refined: SoftMask = _with_peaks_of(s[-1:], x[-1:])[0]
-        self._frames[-1].solution = refined
-        return refined
+        newest = self._scale(x[-1:], s[-1:])[0]
+        self._frames[-1].solution = newest
+        return np.asarray(np.clip(newest, 0.0, 1.0))
 
     def clear(self) -> None:
         """Forget all frames, after the target was lost or chosen anew."""
         self._frames.clear()
+
+    def _scale(self, x: Volume, s: Volume) -> NDArray[np.float32]:
+        """Scale each frame of a solution to its unary map."""
+        given, found = (volume.max((1, 2)) if self._keep == "peak" else volume.sum((1, 2)) for volume in (s, x))
+        return np.asarray(x * (given / (found + EPSILON))[:, None, None], dtype=np.float32)
 
     def _join(self, channels: ArrayLike) -> NDArray[np.float32]:
         """The unary and the pairwise map of a frame, `(2, h, w)`; one map `(1, h, w)` where they are the same."""
@@ -141,9 +151,3 @@ def _unit(x: Volume) -> Volume:
     np.maximum(x, 0, out=x)
     x /= np.linalg.norm(x) + EPSILON
     return x
-
-
-def _with_peaks_of(s: Volume, x: Volume) -> NDArray[np.float32]:
-    """Scale each frame of `x` to the peak that it has in `s`."""
-    scale = s.max((1, 2), keepdims=True) / (x.max((1, 2), keepdims=True) + EPSILON)
-    return np.asarray(np.clip(x * scale, 0.0, 1.0), dtype=np.float32)

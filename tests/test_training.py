@@ -358,6 +358,22 @@ def test_held_out_recordings_are_not_trained_on_and_unfinished_ones_are_skipped(
     (recordings / "made_00009.part.npz").unlink()
 
 
+def test_recordings_of_different_ensembles_are_learned_from_together(recordings: Path, tmp_path: Path) -> None:
+    moving = straight_clip(8)
+    more = (*CHANNELS, ChannelConfig("again", "template"))
+    segmenter = Segmenter(Feat2Seg((8, 8, 16, 16)))
+    moved = iter([clips.Clip(moving.images_rgb, moving.boxes_xywh)] * 2)
+    record.record_all(moved, more, segmenter, tmp_path, seed=1, prefix="more")
+    rows = heads.load_rows([recordings, tmp_path], held_out=False)
+    assert rows["overlaps"].shape[1] == len(more)
+    assert set(heads.rows_by_channels(rows)) >= {len(CHANNELS), len(more)}
+    seen = set()
+    for batch in heads.combine_batches(rows, batch=4, seed=1, steps=20, first_step=0):
+        assert all(bool(torch.isfinite(values).all()) for values in batch.values())
+        seen.add(batch["overlaps"].shape[1])
+    assert seen >= {len(CHANNELS), len(more)}
+
+
 def test_a_folder_without_recordings_says_which_stage_to_run(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="run the stage 'record' first"):
         heads.load_rows([tmp_path], held_out=False)

@@ -48,10 +48,10 @@ def train_feat2seg(options: argparse.Namespace) -> None:
 
 
 def record_frames(options: argparse.Namespace) -> None:
-    """Run the channels of the light preset on training videos, real and made up, and write down what the other networks will see."""
+    """Run the channels of a preset on training videos, real and made up, and write down what the other networks will see."""
     network = Feat2Seg()
     network.load_state_dict(averaged(options, feat2seg_name(options)))
-    segmenter, channels = Segmenter(network), channels_of("light")
+    segmenter, channels = Segmenter(network), channels_of(options.preset)
     taking_part = students(options) if options.students else None
     for kind in options.kinds:
         if kind == "real":
@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("--recordings", type=Path, nargs="*", default=[], help="folders of recorded frames; 'record' writes to the first")
     parser.add_argument("--clips", type=int, default=150, help="made-up videos to record")
     parser.add_argument("--kinds", nargs="+", choices=["real", "made"], default=["real", "made"], help="videos to record")
+    parser.add_argument("--preset", default="light", help="channels to record")
     parser.add_argument("--students", action="store_true", help="record with the trained combine and seg2box in half of the clips")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=4400)

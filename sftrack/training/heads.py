@@ -20,7 +20,7 @@ HELD_OUT_EVERY = 10
 
 
 def load_rows(folders: Sequence[Path], *, held_out: bool) -> Rows:
-    """All recorded frames of some folders, either those to learn from or those to check with.
+    """All recorded frames of some folders, either those to learn from or those to check with; `K` is padded with NaN to the most channels.
 
     Raises:
         SourceError: no recordings.
@@ -31,16 +31,31 @@ def load_rows(folders: Sequence[Path], *, held_out: bool) -> Rows:
         raise SourceError(f"expected recordings in {', '.join(map(str, folders))}, found none; run the stage 'record' first")
     parts = [np.load(path) for path in chosen]
     parts = [part for part in parts if len(part["edges"])]
-    return {name: np.concatenate([part[name] for part in parts]) for name in ("features", "overlaps", "maps", "edges", "errors")}
+    rows: Rows = {name: np.concatenate([part[name] for part in parts]) for name in ("maps", "edges", "errors")}
+    most = max(part["overlaps"].shape[1] for part in parts)
+    return rows | {name: np.concatenate([_padded(part[name], most) for part in parts]) for name in ("features", "overlaps")}
+
+
+def _padded(values: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    missing = [(0, 0), (0, channels - values.shape[1]), *[(0, 0)] * (values.ndim - 2)]
+    return np.pad(values, missing, constant_values=np.nan)
+
+
+def rows_by_channels(rows: Rows) -> dict[int, NDArray[np.int64]]:
+    """Which rows have how many channels (those that failed do not count); below two there is nothing to choose."""
+    counts = np.isfinite(rows["overlaps"]).sum(axis=1)
+    return {int(count): np.flatnonzero(counts == count) for count in np.unique(counts) if count >= 2}
 
 
 def combine_batches(rows: Rows, *, batch: int, seed: int, steps: int, first_step: int) -> Iterator[Batch]:
-    """`features` `(B, K, F)` and `overlaps` `(B, K)` of random frames."""
-    complete = np.flatnonzero(np.isfinite(rows["overlaps"]).all(axis=1))
+    """`features` `(B, K, F)` and `overlaps` `(B, K)` of random frames that have the same number of channels."""
+    groups = rows_by_channels(rows)
+    sizes = np.array([len(group) for group in groups.values()])
     for step in range(first_step, steps):
         rng = np.random.default_rng((seed, step))
-        chosen = rng.choice(complete, batch)
-        yield {"features": torch.from_numpy(rows["features"][chosen]), "overlaps": torch.from_numpy(rows["overlaps"][chosen])}
+        channels = int(rng.choice(list(groups), p=sizes / sizes.sum()))
+        chosen = rng.choice(groups[channels], batch)
+        yield {name: torch.from_numpy(rows[name][chosen, :channels]) for name in ("features", "overlaps")}
 
 
 def combine_loss(network: nn.Module, batch: Batch) -> Tensor:
@@ -54,20 +69,21 @@ def combine_loss(network: nn.Module, batch: Batch) -> Tensor:
 
 def standardise(network: CombineNet, rows: Rows) -> None:
     """Put mean and spread of the features into the network."""
-    features = rows["features"][np.isfinite(rows["overlaps"]).all(axis=1)].astype(np.float32)
-    network.mean.copy_(torch.from_numpy(features.mean(axis=(0, 1))))
-    network.std.copy_(torch.from_numpy(features.std(axis=(0, 1)) + 1e-2))
+    features = rows["features"][np.isfinite(rows["overlaps"])].astype(np.float32)
+    network.mean.copy_(torch.from_numpy(features.mean(axis=0)))
+    network.std.copy_(torch.from_numpy(features.std(axis=0) + 1e-2))
 
 
 @torch.inference_mode()
 def validate_combine(network: nn.Module, rows: Rows) -> str:
-    """Mean overlap of the channel ranked first, beside the mean and the best possible, in words."""
-    complete = np.isfinite(rows["overlaps"]).all(axis=1)
-    overlaps = rows["overlaps"][complete]
-    best = network(torch.from_numpy(rows["features"][complete])).numpy().argmax(axis=1)
-    picked = overlaps[np.arange(len(best)), best].mean()
-    fixed, oracle = overlaps.mean(0).max(), overlaps.max(1).mean()
-    return f"overlap: all {overlaps.mean():.3f}, best fixed {fixed:.3f}, picked {picked:.3f}, oracle {oracle:.3f}"
+    """Mean overlap of the channel ranked first, beside the mean and the best possible, for each number of channels, in words."""
+    words = []
+    for channels, group in rows_by_channels(rows).items():
+        overlaps = rows["overlaps"][group, :channels]
+        best = network(torch.from_numpy(rows["features"][group, :channels])).numpy().argmax(axis=1)
+        picked = overlaps[np.arange(len(best)), best].mean()
+        words.append(f"{channels} channels: all {overlaps.mean():.3f}, picked {picked:.3f}, oracle {overlaps.max(1).mean():.3f}")
+    return "overlap of " + "; ".join(words)
 
 
 def seg2box_batches(rows: Rows, *, batch: int, seed: int, steps: int, first_step: int) -> Iterator[Batch]:

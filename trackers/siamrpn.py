@@ -55,6 +55,13 @@ def anchors(score_size: int) -> NDArray[np.float32]:
     return np.concatenate([centers, sizes.repeat(cells, axis=1)]).astype(np.float32)
 
 
+def boxes_from_offsets(of_anchors: NDArray[np.float32], offsets: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Anchors `(4, N)`, shifted by shares of their size and scaled exponentially, all `(4, N)`; may overflow to infinity."""
+    centers, sizes = of_anchors[:2], of_anchors[2:]
+    with np.errstate(over="ignore"):
+        return np.concatenate([offsets[:2] * sizes + centers, np.exp(offsets[2:]) * sizes])
+
+
 @register("siamrpn++")
 class SiamRPN(NetworkTracker):
     """See the module.
@@ -84,5 +91,4 @@ class SiamRPN(NetworkTracker):
         self._anchors = anchors(chosen.score_size)
 
     def _decode(self, loc: NDArray[np.float32]) -> NDArray[np.float32]:
-        with np.errstate(over="ignore"):  # the procedure takes no box that is not finite
-            return np.concatenate([loc[:2] * self._anchors[2:] + self._anchors[:2], np.exp(loc[2:]) * self._anchors[2:]])
+        return boxes_from_offsets(self._anchors, loc)

@@ -1,6 +1,7 @@
 """Small networks in place of the large ones, for what has to do with the tracking and not with what the networks have learned."""
 
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sftrack.contracts import ImageRGB, SoftMask
-from sftrack.trackers import factory_of
+from sftrack.trackers import factory_of, siamrpn
 from sftrack.trackers.discriminative.dimp_net import DiMPNet
 from sftrack.trackers.discriminative.iou_net import TwoLevels
 from sftrack.trackers.discriminative.resnet import Features
 from sftrack.trackers.discriminative.steepest_descent import HingeLoss
+from tests.toy_siamese import ToyNetwork
 
 
 class SmallBackbone(nn.Module):
@@ -109,3 +111,13 @@ def small_dimp(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             optimizer.target_mask_predictor[0].weight.copy_(4.0 * (2.0 - distance))
             optimizer.spatial_weight_predictor.weight.fill_(1.0)
     return {"weights": network.state_dict(), "use_augmentation": False, "random_boxes": 0}
+
+
+def small_siamese(tracker: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Let `create` build SiamRPN++ or SiamBAN (their module is given) with a toy network; returns its weights, as an argument for it."""
+
+    def network() -> ToyNetwork:
+        return ToyNetwork(5, 2, (0.0, 0.0, 0.0, 0.0)) if tracker is siamrpn else ToyNetwork(1, 0, (32.0, 32.0, 32.0, 32.0))
+
+    monkeypatch.setitem(tracker.VARIANTS, "r50", replace(tracker.VARIANTS["r50"], network=network))
+    return {"weights": network().state_dict()}

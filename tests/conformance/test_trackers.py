@@ -15,10 +15,10 @@ from sftrack import engine
 from sftrack.boxes import iou
 from sftrack.contracts import Estimate, Tracker
 from sftrack.errors import BoxError, ConfigError, FrameError, NotInitialisedError
-from sftrack.trackers import create, tracker_names
+from sftrack.trackers import create, siamban, siamrpn, tracker_names
 from sftrack.weights.checkpoints import read_checkpoint
 from tests.pytracking_checkout import make_checkout
-from tests.stand_ins import small_atom, small_d3s, small_dimp
+from tests.stand_ins import small_atom, small_d3s, small_dimp, small_siamese
 
 SIZE_WH = (200, 150)
 STEPS = 12
@@ -68,6 +68,8 @@ REAL_WEIGHTS = {"nanotrack-v2": "nanotrack/nanotrackv2.pth", "nanotrack-v3": "na
 STAND_INS: dict[str, Callable[[pytest.MonkeyPatch], dict[str, Any]]] = {
     "atom18": small_atom,
     "d3s": small_d3s,
+    "siamban": functools.partial(small_siamese, siamban),
+    "siamrpn++": functools.partial(small_siamese, siamrpn),
     **{name: functools.partial(small_dimp, name) for name in ("dimp18", "dimp50", "prdimp18", "prdimp50", "super_dimp")},
 }
 """Trackers whose weights nobody may pass on: small networks take the place of theirs, and all the rest is as it is."""
@@ -81,12 +83,12 @@ def state_of(path: Path) -> dict[str, Tensor]:
 @pytest.fixture(params=tracker_names())
 def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Tracker]:
     """A builder of one of the registered trackers; a test that is not for all of them gives the names itself."""
+    # Exporting takes 0.3 s, and every test here builds several; tests/test_nanotrack.py compares the engines.
+    monkeypatch.setattr(engine, "has_onnxruntime", lambda: False)
     name: str = request.param
     params: dict[str, Any] = {"boxes_xywh": clip()[1]} if name == "replay" else {}
     if name in REAL_WEIGHTS:
         params["weights"] = state_of(request.getfixturevalue("shared") / "weights" / REAL_WEIGHTS[name])
-        # Exporting takes 0.3 s, and every test here builds several; tests/test_nanotrack.py compares the engines.
-        monkeypatch.setattr(engine, "has_onnxruntime", lambda: False)
     if name == "pytracking":
         params |= {"tracker": "bright/default", "root": make_checkout(request.getfixturevalue("tmp_path"))}
     if name in STAND_INS:

@@ -1,12 +1,17 @@
 """Readers of annotated videos. Every box that leaves this package is 0-based, whatever the files of the data set say."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from sftrack.datasets.davis import davis_names, read_davis
+from sftrack.datasets.got10k import got10k_names, read_got10k
+from sftrack.datasets.lasot import lasot_names, read_lasot
+from sftrack.datasets.nfs import nfs_names, read_nfs
 from sftrack.datasets.otb import otb_names, read_otb
 from sftrack.datasets.recording import Recording, record
 from sftrack.datasets.sequence import Sequence, box_of_mask, read_boxes, read_mask
+from sftrack.datasets.trackingnet import read_trackingnet, trackingnet_names
 from sftrack.datasets.train_videos import read_train_video, train_video_names
 from sftrack.datasets.uav123 import read_uav123, uav123_names
 from sftrack.errors import ConfigError
@@ -15,12 +20,19 @@ _READERS: dict[str, tuple[Callable[[Path], tuple[str, ...]], Callable[[Path, str
     "DAVIS": (davis_names, read_davis),
     "OTB100": (otb_names, read_otb),
     "UAV123": (uav123_names, read_uav123),
+    "UAV123_10fps": (partial(uav123_names, version="UAV123_10fps"), partial(read_uav123, version="UAV123_10fps")),
+    "NFS30": (nfs_names, read_nfs),
+    "NFS240": (partial(nfs_names, rate=240), partial(read_nfs, rate=240)),
+    "GOT-10k_val": (got10k_names, read_got10k),
+    "GOT-10k_test": (partial(got10k_names, subset="test"), partial(read_got10k, subset="test")),
+    "TrackingNet": (trackingnet_names, read_trackingnet),
+    "LaSOT": (lasot_names, read_lasot),
     "train_videos": (train_video_names, read_train_video),
 }
 
 
 def sequence_names(dataset: str, root: Path) -> tuple[str, ...]:
-    """Names of the sequences of `DAVIS`, `OTB100`, `UAV123` or `train_videos` that lie under `root`.
+    """Names of the sequences of a data set (`DAVIS`, `OTB100`, ...: the message of an error has all) that lie under `root`.
 
     Raises:
         ConfigError: unknown data set.
@@ -49,17 +61,9 @@ __all__ = [
     "Recording",
     "Sequence",
     "box_of_mask",
-    "davis_names",
-    "otb_names",
     "read_boxes",
-    "read_davis",
     "read_mask",
-    "read_otb",
     "read_sequence",
-    "read_train_video",
-    "read_uav123",
     "record",
     "sequence_names",
-    "train_video_names",
-    "uav123_names",
 ]

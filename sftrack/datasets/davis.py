@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sftrack.datasets.sequence import Sequence, box_of_mask, image_files, read_mask
+from sftrack.datasets.sequence import Sequence, box_of_mask, find_base, image_files, read_mask
 from sftrack.errors import SourceError
 
 
@@ -14,10 +14,7 @@ def davis_names(root: Path) -> tuple[str, ...]:
     Raises:
         SourceError: `root` is not a DAVIS folder.
     """
-    folder = root / "JPEGImages" / "480p"
-    if not folder.is_dir():
-        raise SourceError(f"expected DAVIS with JPEGImages/480p under {root}, there is none")
-    return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+    return tuple(sorted(path.name for path in (_base(root) / "JPEGImages" / "480p").iterdir() if path.is_dir()))
 
 
 def read_davis(root: Path, name: str) -> Sequence:
@@ -26,9 +23,14 @@ def read_davis(root: Path, name: str) -> Sequence:
     Raises:
         SourceError: a missing folder, or counts of frames and masks that differ.
     """
-    masks = image_files(root / "Annotations" / "480p" / name)
-    frames = image_files(root / "JPEGImages" / "480p" / name)
+    base = _base(root)
+    masks = image_files(base / "Annotations" / "480p" / name)
+    frames = image_files(base / "JPEGImages" / "480p" / name)
     if [path.stem for path in frames] != [path.stem for path in masks]:
         raise SourceError(f"expected one mask per frame for DAVIS/{name}, got {len(frames)} frames and {len(masks)} masks")
     boxes = np.array([box_of_mask(read_mask(path)) for path in masks])
     return Sequence(name, "DAVIS", frames, boxes, masks)
+
+
+def _base(root: Path) -> Path:
+    return find_base(root, ("DAVIS", "DAVIS2016", "DAVIS2017"), ("JPEGImages/480p",), "DAVIS")

@@ -17,11 +17,14 @@ class Sequence:
     """Frames with one target's true boxes.
 
     Attributes:
-        name: name inside its data set, e.g. `dog`, `Jogging.1`.
-        dataset: `DAVIS`, `OTB100`, `UAV123` or `train_videos`.
+        name: name inside its data set, e.g. `dog`, `Jogging-1`.
+        dataset: a name that `sftrack.datasets.read_sequence` takes, e.g. `OTB100`.
         frame_paths: one image file per frame, in order.
-        boxes_xywh: `(N, 4) float64`, 0-based edges; a row of NaN where the target is absent.
+        boxes_xywh: `(N, 4) float64`, 0-based edges; a row of NaN where the target is absent, or where only a server knows it.
         mask_paths: one label image per frame (value > 0 = target), where the data set has them.
+        first_pixel: what the data set's own files call the first pixel, 0 or 1; to be added to x, y of a result that others shall read.
+        attributes: short names of what makes it hard, where the data set says so.
+        notes: what a user should know about its files, each a line; mostly none.
     """
 
     name: str
@@ -29,6 +32,9 @@ class Sequence:
     frame_paths: tuple[Path, ...]
     boxes_xywh: NDArray[np.float64]
     mask_paths: tuple[Path, ...] | None = None
+    first_pixel: int = 0
+    attributes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.frame_paths)
@@ -39,6 +45,11 @@ class Sequence:
 
     def __len__(self) -> int:
         return len(self.frame_paths)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the truth of more than the first frame is known."""
+        return bool(np.isfinite(self.boxes_xywh[1:]).all(axis=1).any())
 
     def frame(self, index: int) -> ImageRGB:
         """`(H, W, 3) uint8` in RGB order.
@@ -97,28 +108,73 @@ def box_of_mask(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def read_boxes(path: Path) -> NDArray[np.float64]:
-    """A text file of one `x y w h` per line, separated by commas, tabs or blanks, as `(N, 4) float64`; `NaN` is allowed.
+    """A text file of boxes, separated by commas, tabs or blanks, as `(N, 4) float64` x, y, w, h; `NaN` is allowed.
+
+    A line holds four numbers x, y, w, h, or the corners x1, y1, x2, y2, ... of a polygon, whose upright bounding box is taken.
 
     Raises:
-        SourceError: missing, or a line that does not hold four numbers.
+        SourceError: missing, no line at all, or a line that holds anything else.
+    """
+    rows = []
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            values = np.array(line.replace(",", " ").split(), dtype=np.float64)
+        except ValueError:
+            values = np.zeros(0)
+        if len(values) != 4 and (len(values) < 6 or len(values) % 2):
+            raise SourceError(f"expected four numbers x,y,w,h in line {number} of {path}, got '{line.strip()}'")
+        rows.append(values if len(values) == 4 else _around(values.reshape(-1, 2)))
+    if not rows:
+        raise SourceError(f"expected true boxes in {path}, it is empty")
+    return np.array(rows, dtype=np.float64)
+
+
+def _around(corners_xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The upright bounding box of a polygon `(K, 2)`."""
+    top_left = corners_xy.min(axis=0)
+    return np.concatenate([top_left, corners_xy.max(axis=0) - top_left])
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not empty.
+
+    Raises:
+        SourceError: missing, or not text.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"expected a text file of boxes at {path}: {error}") from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        parts = line.replace(",", " ").split()
-        if not parts:
-            continue
-        try:
-            values = [float(part) for part in parts]
-        except ValueError:
-            values = []
-        if len(values) != 4:
-            raise SourceError(f"expected four numbers x,y,w,h in line {number} of {path}, got '{line.strip()}'")
-        rows.append(values)
-    return np.array(rows, dtype=np.float64).reshape(-1, 4)
+
+
+def pair(frames: tuple[Path, ...], count: int, what: str) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """One image per true box: the first `count` images, and a note where more were there.
+
+    Raises:
+        SourceError: fewer images than boxes.
+    """
+    if len(frames) < count:
+        folder = f" in {frames[0].parent}" if frames else ""
+        raise SourceError(f"expected {count} images of {what}, one per true box, found {len(frames)}{folder}")
+    spare = len(frames) - count
+    return frames[:count], (f"{what}: {spare} more images than true boxes; the last ones are left out",) if spare else ()
+
+
+def find_base(root: Path, folders: tuple[str, ...], marks: tuple[str, ...], what: str) -> Path:
+    """The folder of a data set: `root` itself or one of `folders` in it, whichever holds something that matches one of `marks`.
+
+    Args:
+        marks: glob patterns, e.g. `*/img`.
+        what: name of the data set, for the message.
+
+    Raises:
+        SourceError: none of them does.
+    """
+    for folder in (root, *(root / name for name in folders)):
+        if folder.is_dir() and any(next(folder.glob(mark), None) is not None for mark in marks):
+            return folder
+    shown = " or ".join(str(root / mark) for mark in marks)
+    raise SourceError(f"expected {what} at {root} (or in {'/, '.join(folders)}/ under it): no {shown}")
 
 
 def image_files(folder: Path) -> tuple[Path, ...]:
@@ -132,4 +188,14 @@ def image_files(folder: Path) -> tuple[Path, ...]:
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
     if not files:
         raise SourceError(f"expected images in {folder}, found none")
-    return tuple(sorted(files, key=lambda path: (int(path.stem) if path.stem.isdigit() else -1, path.stem)))
+    return tuple(sorted(files, key=lambda path: (number_of(path), path.stem)))
+
+
+def number_of(path: Path) -> int:
+    """The number that an image's name is, -1 where it is something else."""
+    return int(path.stem) if path.stem.isdecimal() else -1
+
+
+def one_based(boxes_xywh: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Boxes `(N, 4)` of files that call the first pixel 1, as edges counted from 0. The only place where this is done."""
+    return np.asarray(boxes_xywh - np.array([1.0, 1.0, 0.0, 0.0]), dtype=np.float64)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftrack.contracts import ImageRGB
-from sftrack.flow import DenseFlow, Flow, warp
+from sftrack.flow import dense_flow, Flow, warp
 from sftrack.metrics.masks import Mask, jaccard
 
 
@@ -42,14 +42,13 @@ def temporal_consistency(
         raise ValueError(f"expected {count} frames, one per mask, got {len(frames_rgb)}")
     if flows is not None and len(flows) != count - 2:
         raise ValueError(f"expected {count - 2} pairs of flows, one per frame that has two neighbours, got {len(flows)}")
-    dense = DenseFlow()
     values = []
     for index in range(1, count - 1):
         if flows is not None:
             to_previous, to_next = flows[index - 1]
         elif frames_rgb is not None:
             frame = frames_rgb[index]
-            to_previous, to_next = (dense.between(frame, frames_rgb[other]) for other in (index - 1, index + 1))
+            to_previous, to_next = (dense_flow(frame, frames_rgb[other]) for other in (index - 1, index + 1))
         combined = consistent_mask(masks[index - 1], masks[index], masks[index + 1], to_previous, to_next, threshold=threshold)
         values.append(jaccard(combined, truth[index]))
     return float(np.mean(values))

@@ -2,14 +2,17 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from sftrack.errors import ConfigError
 from sftrack.trackers.siamese.crop import crop_square, fill_colour
@@ -17,15 +20,18 @@ from sftrack.trackers.siamese.penalty import (
     boxes_from_distances,
     choose,
     context_side,
-    foreground_scores,
     grid_points,
     hann_window,
     shape_penalty,
 )
 from sftrack.trackers.siamese.procedure import Candidates, Settings, SiameseTracker, soften
+from sftrack.trackers.siamese.runner import Comparison, SiameseNetwork
+from sftrack.trackers.siamrpn import VARIANTS, anchors, boxes_from_offsets
 
 NETWORKS = ("nanotrack", "nanotrack_v1", "nanotrack_v2", "siamban", "siamrpnpp", "siamrpnpp_alex", "siamrpnpp_mobilev2")
 BY_DISTANCES = ("nanotrack", "nanotrack_v1", "nanotrack_v2", "siamban")
+ANCHORED = {"siamrpnpp": "r50", "siamrpnpp_alex": "alex", "siamrpnpp_mobilev2": "mobilev2"}
+"""The variants of SiamRPN++."""
 
 
 def fixture(shared: Path, network: str) -> dict[str, Any]:
@@ -104,18 +110,53 @@ def test_the_fill_colour_is_truncated() -> None:
     assert fill_colour(image).tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("network", BY_DISTANCES)
-def test_scores_and_boxes_of_the_fixtures(shared: Path, network: str) -> None:
+def case_boxes(shared: Path, parity: dict[str, Any], network: str, case: int | None = None) -> np.ndarray:
+    """Candidates `(4, N)` of the fixtures: the plain ones, or those of one of the four cases."""
+    if network in BY_DISTANCES:
+        points = parity["post.points"]
+        size = round(math.sqrt(len(points)))
+        distances = np.exp(np.float32(0.4) * deterministic(shared, parity["seed"], "post.loc", (1, 4, size, size)) + np.float32(3.5))
+        factors = np.ones(4) if case is None else parity["post.case_loc_mul"][case]
+        return boxes_from_distances(points, distances.reshape(4, -1) * factors.astype(np.float32)[:, None])
+    size = VARIANTS[ANCHORED[network]].score_size
+    offsets = (np.float32(0.3) * deterministic(shared, parity["seed"], "post.loc", (1, 20, size, size))).reshape(4, -1)
+    addends = np.zeros(4) if case is None else parity["post.case_loc_add"][case]
+    return boxes_from_offsets(anchors(size), offsets + addends.astype(np.float32)[:, None])
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_boxes_and_window_of_the_fixtures(shared: Path, network: str) -> None:
     parity = fixture(shared, network)
-    size, stride = (25, 8) if network == "siamban" else (parity["score_size"], 16)
-    points = grid_points(size, stride)
-    np.testing.assert_array_equal(points, parity["post.points"])
-    np.testing.assert_allclose(hann_window(size), parity["post.window"], rtol=0, atol=1e-15)
-    logits = 2 * deterministic(shared, parity["seed"], "post.cls", (1, 2, size, size))
-    np.testing.assert_allclose(foreground_scores(logits.reshape(2, -1)), parity["post.score"], rtol=1e-5)
-    distances = np.exp(np.float32(0.4) * deterministic(shared, parity["seed"], "post.loc", (1, 4, size, size)) + np.float32(3.5))
-    boxes = boxes_from_distances(points, distances.reshape(4, -1))
-    np.testing.assert_allclose(boxes, parity["post.boxes"], rtol=1e-5, atol=1e-4)
+    shapes = 1 if network in BY_DISTANCES else 5
+    size = round(math.sqrt(len(parity["post.window"]) / shapes))
+    if network in BY_DISTANCES:
+        np.testing.assert_array_equal(grid_points(size, 8 if network == "siamban" else 16), parity["post.points"])
+    else:
+        np.testing.assert_array_equal(anchors(size).T, parity["post.anchors"])
+    np.testing.assert_allclose(np.tile(hann_window(size), shapes), parity["post.window"], rtol=0, atol=1e-15)
+    np.testing.assert_allclose(case_boxes(shared, parity, network), parity["post.boxes"], rtol=1e-5, atol=1e-4)
+
+
+class Answers(SiameseNetwork):
+    """Gives the same logits for any crop."""
+
+    def __init__(self, cls: np.ndarray) -> None:
+        super().__init__()
+        self.cls = torch.nn.Parameter(torch.from_numpy(cls))
+
+    def forward(self, kernels: Sequence[Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.cls, torch.cat([self.cls, self.cls], dim=1)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("network", NETWORKS)
+def test_scores_are_the_foregrounds_share(shared: Path, network: str) -> None:
+    parity = fixture(shared, network)
+    shapes = 1 if network in BY_DISTANCES else 5
+    size = round(math.sqrt(len(parity["post.score"]) / shapes))
+    cls = 2 * deterministic(shared, parity["seed"], "post.cls", (1, 2 * shapes, size, size))
+    scores, _ = Comparison(Answers(cls))(torch.zeros(9, 9, 3, dtype=torch.uint8))
+    np.testing.assert_allclose(scores, parity["post.score"], rtol=1e-5)
 
 
 class Canned(SiameseTracker):
@@ -131,14 +172,10 @@ class Canned(SiameseTracker):
 
 
 @pytest.mark.parametrize("case", range(4))
-@pytest.mark.parametrize("network", BY_DISTANCES)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_a_step_of_the_procedure_equals_the_fixtures(shared: Path, network: str, case: int) -> None:
     parity = fixture(shared, network)
-    points = parity["post.points"]
-    size = round(math.sqrt(len(points)))
-    distances = np.exp(np.float32(0.4) * deterministic(shared, parity["seed"], "post.loc", (1, 4, size, size)) + np.float32(3.5))
-    distances *= parity["post.case_loc_mul"][case].astype(np.float32)[None, :, None, None]
-    boxes = boxes_from_distances(points, distances.reshape(4, -1))
+    boxes = case_boxes(shared, parity, network, case)
     penalty_k, influence, rate = parity["post.case_penaltyk_windowinfluence_lr"][case]
     center, size_wh = parity["post.case_center"][case], parity["post.case_size"][case]
     scale = 127.0 / context_side(*size_wh.tolist())

@@ -16,11 +16,10 @@ from sftrack.errors import ConfigError, WeightsError
 from sftrack.feat2seg import fold
 from sftrack.trackers import create
 from sftrack.trackers.siamese.head import FusedHead, LevelHead, MultiLevelNetwork, Neck
-from sftrack.trackers.siamese.penalty import hann_window
 from sftrack.trackers.siamese.resnet import ResNet50
 from sftrack.trackers.siamese.runner import Comparison, Template
 from sftrack.trackers.siamese.xcorr import depthwise_xcorr
-from sftrack.trackers.siamrpn import VARIANTS, SiamRPN, anchors, boxes_from_offsets, three_levels
+from sftrack.trackers.siamrpn import VARIANTS, SiamRPN, three_levels
 from tests.parity import Parity
 from tests.siamese_parity import adjusted, check_chain, check_fusion, check_neck, check_raw_head, check_track, filled
 from tests.toy_siamese import ToyNetwork
@@ -154,27 +153,6 @@ def test_a_whole_pass_and_whole_tracks_with_resnet(shared: Path, monkeypatch: py
     tracker = SiamRPN(variant="r50_otb", weights=without_fusion_weights(state))
     with monkeypatch.context() as patch:
         check_track(tracker, parity, plain, patch, frames=4)
-
-
-@pytest.mark.parametrize("variant", ["r50", "alex", "mobilev2"])
-def test_anchors_window_and_boxes(shared: Path, variant: str) -> None:
-    parity, size = Parity(shared, FIXTURES[variant]), VARIANTS[variant].score_size
-    np.testing.assert_array_equal(anchors(size).T, parity["post.anchors"])
-    np.testing.assert_allclose(np.tile(hann_window(size), 5), parity["post.window"], rtol=0, atol=1e-15)
-    loc = 0.3 * parity.input("post.loc", (1, 20, size, size)).reshape(4, -1)
-    np.testing.assert_allclose(boxes_from_offsets(anchors(size), loc.numpy()), parity["post.boxes"], rtol=1e-5, atol=1e-4)
-
-
-@pytest.mark.parametrize("variant", ["r50", "alex", "mobilev2"])
-def test_scores_are_the_foregrounds_share(shared: Path, variant: str) -> None:
-    parity, size = Parity(shared, FIXTURES[variant]), VARIANTS[variant].score_size
-
-    class Answers(ToyNetwork):
-        def forward(self, kernels: tuple[Tensor, ...], images: Tensor) -> tuple[Tensor, Tensor]:
-            return 2 * parity.input("post.cls", (1, 10, size, size)), torch.zeros(1, 20, size, size)
-
-    scores, _ = Comparison(Answers(5, 2, (0.0, 0.0, 0.0, 0.0)))(torch.zeros(9, 9, 3, dtype=torch.uint8))
-    np.testing.assert_allclose(scores, parity["post.score"], rtol=1e-5)
 
 
 def test_the_levels_of_an_engine_agree_with_pytorch() -> None:

@@ -32,12 +32,6 @@ def boxes_from_distances(points: NDArray[np.float32], distances: NDArray[np.floa
         return np.stack([(x0 + x1) * np.float32(0.5), (y0 + y1) * np.float32(0.5), x1 - x0, y1 - y0])
 
 
-def foreground_scores(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Softmax over background and foreground, `(2, N)` to the foreground's share `(N,)`."""
-    exponentials = np.exp(logits - logits.max(axis=0))
-    return np.asarray(exponentials[1] / exponentials.sum(axis=0), dtype=np.float32)
-
-
 def context_side(width: Real, height: Real) -> Real:
     """Side of the square that holds a box with its surroundings: half of width plus height is added to each side.
 

@@ -1,17 +1,47 @@
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from sftrack import presets
+from sftrack import SFTracker, engine, presets
+from sftrack.boxes import iou
 from sftrack.config import ChannelConfig
 from sftrack.contracts import Tracker
 from sftrack.errors import ConfigError, MissingWeightsError
 from sftrack.presets import channels_of, create_channels, preset_names, resolve_preset
+from sftrack.trackers import siamban, siamrpn
 from sftrack.weights import registry
+from tests.stand_ins import small_atom, small_d3s, small_dimp, small_siamese
+from tests.targets import straight_clip
+
+FULL_WEIGHTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], dict[str, Any]], dict[str, str]]] = {
+    "prdimp18": (partial(small_dimp, "prdimp18"), {"weights": "prdimp18"}),
+    "atom18": (small_atom, {"weights": "atom18"}),
+    "d3s": (small_d3s, {"weights": "d3s", "backbone_weights": "d3s-backbone"}),
+    "siamrpn++": (partial(small_siamese, siamrpn), {"weights": "siamrpn++-r50"}),
+    "siamban": (partial(small_siamese, siamban), {"weights": "siamban"}),
+}
+"""What stands in for the networks of `full`, and in which files of the registry the trackers look for their weights."""
 
 
+@pytest.fixture
+def weights_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder with all that `full` needs, for small networks."""
+    monkeypatch.setenv(registry.FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(engine, "has_onnxruntime", lambda: False)  # exporting takes longer than these few frames
+    for small, files in FULL_WEIGHTS.values():
+        weights = small(monkeypatch)
+        for argument, name in files.items():
+            torch.save({"net": weights[argument]}, tmp_path / registry.find(name).file)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("weights_folder")
 @pytest.mark.parametrize("preset", preset_names())
 def test_every_preset_can_be_built(preset: str) -> None:
     channels = create_channels(channels_of(preset))
@@ -23,8 +53,40 @@ def test_light_has_five_different_trackers() -> None:
     assert len({config.tracker for config in channels_of("light")}) == 5
 
 
+@pytest.mark.usefixtures("weights_folder")
+def test_full_fuses_the_five_trackers_of_the_paper() -> None:
+    clip = straight_clip(4)
+    with SFTracker.from_preset("full", device="cpu") as tracker:
+        results = [tracker.init(clip.images_rgb[0], clip.boxes_xywh[0]), *(tracker.update(image) for image in clip.images_rgb[1:])]
+        evidence = tracker.last_step.evidence if tracker.last_step else None
+    assert tracker.channel_names == ("prdimp18", "atom18", "d3s", "siamrpn++", "siamban")
+    assert [(channel.name, channel.error) for result in results for channel in result.channels if channel.error] == []
+    assert iou(results[-1].box_xywh, clip.boxes_xywh[-1]) > 0.6
+    assert evidence is not None
+    assert len(evidence.masks) == 5
+
+
+def test_full_needs_the_weights_of_its_trackers_and_no_others(weights_folder: Path) -> None:
+    files = [name for _, files in FULL_WEIGHTS.values() for name in files.values()]
+    assert sorted(entry.name for entry in registry.of_preset("full")) == sorted(files)
+    assert list(FULL_WEIGHTS) == [config.tracker for config in channels_of("full")]
+    (weights_folder / registry.find("d3s-backbone").file).unlink()
+    with pytest.raises(MissingWeightsError, match="weights of d3s-backbone for preset full"):
+        resolve_preset("full")
+
+
+@pytest.mark.usefixtures("weights_folder")
+@pytest.mark.parametrize(("device", "expected"), [("cuda", "full"), ("mps", "full"), ("cpu", "light")])
+def test_auto_takes_full_only_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch, device: str, expected: str) -> None:
+    monkeypatch.setattr(presets, "resolve_device", lambda _name: device)
+    name, reason = resolve_preset("auto")
+    assert name == expected
+    assert f"preset {expected}:" in reason
+    assert "fetch --preset full" not in reason
+
+
 def test_unknown_preset_lists_names_and_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="light, auto, got 'ligth'; did you mean 'light'"):
+    with pytest.raises(ConfigError, match=r"light, .*full, auto, got 'ligth'; did you mean 'light'"):
         channels_of("ligth")
     with pytest.raises(ConfigError, match="expected a preset"):
         resolve_preset("none of them")

@@ -10,24 +10,21 @@ Flow = NDArray[np.float32]
 """`(H, W, 2) float32`: how many pixels (x, y) each pixel of one frame moves to reach the other."""
 
 
-class DenseFlow:
-    """OpenCV's DIS (Kroeger et al., ECCV 2016), preset medium: about 40 ms for 854x480 on one CPU core."""
+def dense_flow(image_rgb: ImageRGB, other_rgb: ImageRGB) -> Flow:
+    """Flow `(H, W, 2)` in pixels from each pixel of the first image to its place in the other.
 
-    def __init__(self) -> None:
-        """Holds buffers, so one object per thread."""
-        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    OpenCV's DIS (Kroeger et al., ECCV 2016), preset medium: about 40 ms for 854x480 on one CPU core.
 
-    def between(self, image_rgb: ImageRGB, other_rgb: ImageRGB) -> Flow:
-        """Flow `(H, W, 2)` in pixels from each pixel of the first image to its place in the other.
-
-        Raises:
-            ValueError: not two `(H, W, 3) uint8` of one size, or smaller than 16 pixels.
-        """
-        for image in (image_rgb, other_rgb):
-            if image.ndim != 3 or image.shape != (*image_rgb.shape[:2], 3) or image.dtype != np.uint8 or min(image.shape[:2]) < 16:
-                raise ValueError(f"expected two RGB images (H, W, 3) uint8 of one size, at least 16x16, got {image.dtype} {image.shape}")
-        first, second = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (image_rgb, other_rgb))
-        return np.asarray(self._dis.calc(first, second, None), dtype=np.float32)  # type: ignore[call-overload]
+    Raises:
+        ValueError: not two `(H, W, 3) uint8` of one size, or smaller than 16 pixels.
+    """
+    for image in (image_rgb, other_rgb):
+        if image.ndim != 3 or image.shape != (*image_rgb.shape[:2], 3) or image.dtype != np.uint8 or min(image.shape[:2]) < 16:
+            raise ValueError(f"expected two RGB images (H, W, 3) uint8 of one size, at least 16x16, got {image.dtype} {image.shape}")
+    first, second = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (image_rgb, other_rgb))
+    # A new object each time: from its second call on, OpenCV's returns slightly other numbers for the same images.
+    dense = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return np.asarray(dense.calc(first, second, None), dtype=np.float32)  # type: ignore[call-overload]
 
 
 def warp(values: NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sftrack.flow import DenseFlow, warp
+from sftrack.flow import dense_flow, warp
 from sftrack.metrics import consistent_mask, jaccard, temporal_consistency
 
 SIZE_HW = (48, 64)
@@ -79,7 +79,7 @@ def test_dis_finds_the_motion_of_a_textured_square() -> None:
     rng = np.random.default_rng(0)
     texture = cv2.GaussianBlur(rng.integers(0, 256, (200, 200, 3), dtype=np.uint8), (0, 0), 2.0)
     frames = [np.ascontiguousarray(texture[40:136, 60 - SHIFT * index : 188 - SHIFT * index]) for index in range(4)]
-    flow = DenseFlow().between(frames[0], frames[1])
+    flow = dense_flow(frames[0], frames[1])
     assert flow.dtype == np.float32
     np.testing.assert_allclose(flow[16:-16, 16:-16].mean(axis=(0, 1)), [SHIFT, 0], atol=0.1)
     masks = []

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftrack.contracts import ImageRGB
-from sftrack.flow import DenseFlow, Flow
+from sftrack.flow import dense_flow, Flow
 from sftrack.metrics.masks import Mask
 
 Plane = NDArray[np.float32]
@@ -78,15 +78,15 @@ class LinkedFrame:
 
 def link_frames(frames: Iterable[MaskedFrame], *, colour_scale: float, flow_scale_px: float) -> Iterator[LinkedFrame]:
     """Tie each frame to its neighbours, reading one frame ahead."""
-    dense, scales = DenseFlow(), {"colour_scale": colour_scale, "flow_scale_px": flow_scale_px}
+    scales = {"colour_scale": colour_scale, "flow_scale_px": flow_scale_px}
     current: tuple[MaskedFrame, Plane] | None = None
     to_previous: Link | None = None
     for coming in frames:
         coming_colours = colours_of(coming.image_rgb, sigma_px=1.0)
         if current is not None:
             frame, colours = current
-            forward = dense.between(frame.image_rgb, coming.image_rgb)
-            backward = dense.between(coming.image_rgb, frame.image_rgb)
+            forward = dense_flow(frame.image_rgb, coming.image_rgb)
+            backward = dense_flow(coming.image_rgb, frame.image_rgb)
             yield LinkedFrame(frame, to_previous, Link.between(colours, coming_colours, forward, backward, **scales))
             to_previous = Link.between(coming_colours, colours, backward, forward, **scales)
         current = coming, coming_colours

@@ -2,12 +2,13 @@
 
 The paper feeds `[R, G, B, box image]` of whole frames to a U-Net of 4.3 M parameters once per channel, 300 ms each. All channels look at
 the same crop, so here the picture is encoded once (`encode`), and only what depends on the box runs per channel (`decode`, one batch).
+What things are is told by a MobileNetV3-small that learned it from very many pictures (NanoTrack's), where they end by layers of our own.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from sftrack.boxes import iou
 from sftrack.contracts import BoxXYWH, ImageRGB, SoftMask
+from sftrack.mobilenet_v3 import MobileNetV3
 from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import rasterise
 from sftrack.workers import TorchWorkers
@@ -124,6 +126,10 @@ class Prototypes(nn.Module):
         return cosines.reshape(len(inside), 2, *features.shape[2:])
 
 
+MEANING_WIDTH = 64
+"""Channels of what the backbone tells at an eighth of the resolution."""
+
+
 class Up(nn.Module):
     """Bilinear up-sampling by 2, projection to the output's width, sum with the projected skip, residual block."""
 
@@ -138,6 +144,15 @@ class Up(nn.Module):
         raised = functional.interpolate(self.project(deep), scale_factor=2.0, mode="bilinear", align_corners=False)
         result: Tensor = self.block(functional.relu(raised + self.skip(*skip), inplace=True))
         return result
+
+
+class Features(NamedTuple):
+    """What a picture `(B, 3, H, W)` holds, whatever the box: `(B, C, h, w)` at 1/2, 1/4, 1/8 and 1/16 of its resolution."""
+
+    half: Tensor
+    quarter: Tensor
+    eighth: Tensor
+    sixteenth: Tensor
 
 
 class Feat2Seg(nn.Module):
@@ -156,31 +171,42 @@ class Feat2Seg(nn.Module):
         self.colour = ColourOdds()
         self.prototypes = Prototypes()
         self.prompt = nn.ModuleList([SharedConv(w2, 4, w2, kernel=3)])
-        self.eighth = nn.Sequential(conv_bn(w2, w3, stride=2), nn.ReLU(inplace=True), Residual(w3))
-        self.sixteenth = nn.Sequential(conv_bn(w3, w4, stride=2), nn.ReLU(inplace=True), Residual(w4), Residual(w4))
+        self.backbone = MobileNetV3(9)
+        self.near = conv_bn(24, MEANING_WIDTH, kernel=1)
+        self.far = conv_bn(self.backbone.width, MEANING_WIDTH, kernel=1)
+        self.deepest = conv_bn(self.backbone.width, w4, kernel=1)
+        self.prompt_eighth = nn.ModuleList([SharedConv(MEANING_WIDTH, 3, w3, kernel=3)])
+        self.to_eighth, self.eighth = conv_bn(w2, w3, stride=2), Residual(w3)
+        self.to_sixteenth, self.sixteenth = conv_bn(w3, w4, stride=2), Residual(w4)
         self.context = GlobalContext(w4)
         self.up_eighth = Up(w4, w3, conv_bn(w3, w3, kernel=1))
         self.up_quarter = Up(w3, w2, conv_bn(w2, w2, kernel=1))
         self.up_half = Up(w2, w1, SharedConv(w1, 2, w1, kernel=1))
         self.head = nn.Conv2d(w1, 4, 1)
 
-    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images `(B, 3, H, W)` in [0, 1] to features at half and quarter resolution: what does not depend on the box."""
+    def encode(self, images: Tensor) -> Features:
+        """Images `(B, 3, H, W)` in [0, 1] to what does not depend on the box."""
         half = self.stem((images - self.mean) / self.std)
-        return half, self.quarter(half)
+        near, far = self.backbone.pyramid(images)
+        raised = functional.interpolate(self.far(far), scale_factor=2.0, mode="bilinear", align_corners=False)
+        return Features(half, self.quarter(half), functional.relu(self.near(near) + raised, inplace=True), self.deepest(far))
 
-    def decode(self, images: Tensor, half: Tensor, quarter: Tensor, boxes: Tensor, visible: Tensor) -> Tensor:
+    def decode(self, images: Tensor, features: Features, boxes: Tensor, visible: Tensor) -> Tensor:
         """One image with its features (`B = 1`) or one per box; the other arguments as for `forward`; logits `(K, 1, H, W)`."""
         boxes, around = visible * boxes, visible * (1.0 - boxes)
         box_half, around_half = functional.avg_pool2d(boxes, 2), functional.avg_pool2d(around, 2)
         box_quarter, around_quarter = functional.avg_pool2d(box_half, 2), functional.avg_pool2d(around_half, 2)
-        odds_half = self.colour(functional.avg_pool2d(images, 2), box_half, around_half).to(quarter.dtype)
-        hints = [box_quarter, functional.avg_pool2d(odds_half, 2), self.prototypes(quarter, box_quarter, around_quarter)]
-        prompted = functional.relu(self.prompt[0](quarter, torch.cat(hints, dim=1)), inplace=True)
-        eighth = self.eighth(prompted)
-        deep = self.context(self.sixteenth(eighth), functional.avg_pool2d(box_quarter, 4), functional.avg_pool2d(around_quarter, 4))
-        raised = self.up_quarter(self.up_eighth(deep, eighth), prompted)
-        fine = self.up_half(raised, half, torch.cat([box_half, odds_half], dim=1))
+        box_eighth, around_eighth = functional.avg_pool2d(box_quarter, 2), functional.avg_pool2d(around_quarter, 2)
+        odds_half = self.colour(functional.avg_pool2d(images, 2), box_half, around_half).to(boxes.dtype)
+        hints = [box_quarter, functional.avg_pool2d(odds_half, 2), self.prototypes(features.quarter, box_quarter, around_quarter)]
+        quarter = functional.relu(self.prompt[0](features.quarter, torch.cat(hints, dim=1)), inplace=True)
+        hints = [box_eighth, self.prototypes(features.eighth, box_eighth, around_eighth)]
+        meaning = self.prompt_eighth[0](features.eighth, torch.cat(hints, dim=1))
+        eighth = self.eighth(functional.relu(self.to_eighth(quarter) + meaning, inplace=True))
+        sixteenth = self.sixteenth(functional.relu(self.to_sixteenth(eighth) + features.sixteenth, inplace=True))
+        deep = self.context(sixteenth, functional.avg_pool2d(box_eighth, 2), functional.avg_pool2d(around_eighth, 2))
+        raised = self.up_quarter(self.up_eighth(deep, eighth), quarter)
+        fine = self.up_half(raised, features.half, torch.cat([box_half, odds_half], dim=1))
         return functional.pixel_shuffle(self.head(fine), 2)
 
     def forward(self, images: Tensor, boxes: Tensor, visible: Tensor) -> Tensor:
@@ -191,7 +217,7 @@ class Feat2Seg(nn.Module):
             boxes: box images `(B, 1, H, W)` in [0, 1].
             visible: `(B, 1, H, W)`, 1 where the crop shows the frame, 0 beyond its border.
         """
-        return self.decode(images, *self.encode(images), boxes, visible)
+        return self.decode(images, self.encode(images), boxes, visible)
 
 
 def fold(network: nn.Module) -> nn.Module:
@@ -234,11 +260,10 @@ def fast_dtype(device: str) -> torch.dtype:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A crop `(1, 3, H, W)` and its features at half and quarter resolution, on the network's device."""
+    """A crop `(1, 3, H, W)` and its features, on the network's device."""
 
     image: Tensor
-    half: Tensor
-    quarter: Tensor
+    features: Features
 
 
 @dataclass(frozen=True)
@@ -285,7 +310,7 @@ class Segmenter:
         """What does not depend on the boxes; `decode` goes on with it."""
         image = torch.from_numpy(crop_rgb).to(self._network.mean.device)[None].permute(0, 3, 1, 2).to(self._dtype).div_(255.0)
         image = image.contiguous(memory_format=torch.channels_last)
-        return Encoded(image, *self._network.encode(image))
+        return Encoded(image, self._network.encode(image))
 
     def decode(
         self,
@@ -317,11 +342,11 @@ class Segmenter:
     def _decode(
         self, encoded: Encoded, boxes_xywh: NDArray[np.float64], frame_xywh: BoxXYWH
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        image, half, quarter = encoded.image, encoded.half, encoded.quarter
+        image = encoded.image
         drawn = rasterise(np.concatenate([boxes_xywh, frame_xywh[None]]), (image.shape[3], image.shape[2]))
         layers = torch.from_numpy(drawn).to(image.device, self._dtype)[:, None]
         boxes, visible = layers[:-1], layers[-1:]
-        return self._described(encoded, self._network.decode(image, half, quarter, boxes, visible).float().sigmoid())
+        return self._described(encoded, self._network.decode(image, encoded.features, boxes, visible).float().sigmoid())
 
     @torch.inference_mode()
     def _describe(self, encoded: Encoded, masks: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -329,7 +354,7 @@ class Segmenter:
 
     def _described(self, encoded: Encoded, masks: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Masks `(K, 1, h, w)` and the mean feature under each, see `Segmentations`."""
-        quarter = encoded.quarter.float()
+        quarter = encoded.features.quarter.float()
         shares = functional.avg_pool2d(masks, 4).flatten(1)
         means = (shares @ quarter[0].flatten(1).T) / (shares.sum(1, keepdim=True) + 1e-3)
         centred = means - quarter[0].mean((1, 2))

@@ -68,7 +68,7 @@ def test_a_shared_encoder_gives_what_separate_images_give(network: Feat2Seg) -> 
     """`segment` encodes the crop once for all boxes; training gives every box an image of its own."""
     image, boxes, visible = torch.rand(1, 3, 64, 64), torch.rand(3, 1, 64, 64), torch.ones(1, 1, 64, 64)
     with torch.inference_mode():
-        shared = network.decode(image, *network.encode(image), boxes, visible)
+        shared = network.decode(image, network.encode(image), boxes, visible)
         separate = network(image.expand(3, -1, -1, -1), boxes, visible.expand(3, -1, -1, -1))
     torch.testing.assert_close(shared, separate, atol=1e-4, rtol=1e-4)
 
@@ -241,7 +241,7 @@ def test_the_colour_histogram_ignores_what_lies_beyond_the_frame(network: Feat2S
         with torch.inference_mode():
             for level in (0.1, 0.9):
                 painted = torch.where(visible > 0, image, torch.full_like(image, level))
-                network.decode(painted, *network.encode(image), boxes, visible)
+                network.decode(painted, network.encode(image), boxes, visible)
     finally:
         hook.remove()
     torch.testing.assert_close(seen[0][..., :20], seen[1][..., :20])

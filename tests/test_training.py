@@ -14,13 +14,15 @@ from torch import Tensor, nn
 from sftrack.boxes import center_xy, clip_box, iou
 from sftrack.combine import CombineNet
 from sftrack.config import ChannelConfig
+from sftrack.datasets.sequence import box_of_mask
 from sftrack.errors import SourceError, WeightsError
 from sftrack.feat2seg import Feat2Seg, Segmenter
+from sftrack.mobilenet_v3 import MobileNetV3
 from sftrack.seg2box import SIZE_PX, Seg2Box
 from sftrack.training import __main__ as command
 from sftrack.training import clips, feat2seg, heads, record
 from sftrack.training.loop import Batch, FitSettings, fit
-from sftrack.training.photos import BoxNoise, PhotoSet, draw_sample, make_sample
+from sftrack.training.photos import BoxNoise, PhotoSet, _add_strings, draw_sample, make_sample
 from sftrack.window import rasterise
 from tests.targets import Scene, straight_clip, texture
 
@@ -117,6 +119,20 @@ def test_samples_show_a_box_about_the_object(photos: PhotoSet) -> None:
         ys, xs = np.nonzero(sample.mask > 0.5)
         assert inside[ys, xs].all()
         assert inside.sum() == (np.ptp(ys) + 1) * (np.ptp(xs) + 1)
+
+
+def test_strings_belong_to_the_object_and_widen_its_box() -> None:
+    image, alpha = texture((96, 96), 1, 0, 200), np.zeros((96, 96), np.float32)
+    alpha[40:60, 30:50] = 1.0
+    before = image.copy()
+    for seed in range(5):
+        drawn, cover = _add_strings(image, alpha, np.random.default_rng(seed))
+        new = cover > alpha
+        assert new.any()
+        assert (cover[alpha > 0] == 1.0).all()
+        assert (drawn[~new] == image[~new]).mean() > 0.9, "only the strings and what they cross changes"
+        assert box_of_mask(cover > 0.5)[2:].prod() > box_of_mask(alpha > 0.5)[2:].prod()
+    np.testing.assert_array_equal(image, before)
 
 
 def test_without_augmentation_the_object_is_in_the_middle_of_the_crop(photos: PhotoSet) -> None:
@@ -295,6 +311,34 @@ def test_the_learning_rate_rises_then_falls() -> None:
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert max(rates) == pytest.approx(1.0)
     assert 0.0 < rates[-1] < 0.02
+
+
+def test_what_knows_something_already_learns_slowly(tmp_path: Path) -> None:
+    """With AMSGrad the first step is the learning rate itself, whatever the gradient."""
+    network = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+    before = [layer.weight.detach().clone() for layer in network]  # type: ignore[attr-defined]
+    settings = FitSettings(1, rate=0.01, decay=0.0, warm_up=1, bfloat16=False, slow=("0.",))
+    fit(network, lambda first: noisy_line(first, 1), squared_error, settings, tmp_path / "net.pt")
+    moved = [float((layer.weight.detach() - old).abs().max()) for layer, old in zip(network, before, strict=True)]  # type: ignore[operator]
+    assert moved == pytest.approx([0.001, 0.01], rel=0.01)
+
+
+def test_the_backbone_sees_with_nanotracks_weights_what_nanotrack_sees(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs = MobileNetV3(9).eval()
+    state = {f"module.backbone.{name}": value for name, value in theirs.state_dict().items()} | {"module.ban_head.scale": torch.ones(1)}
+    torch.save({"state_dict": state}, tmp_path / "nanotrackv3.pth")
+    network = Feat2Seg().eval()
+    feat2seg.start_from_nanotrack(network, tmp_path / "nanotrackv3.pth")
+    bgr = torch.randint(0, 256, (1, 3, 64, 64)).float()
+    with torch.inference_mode():
+        torch.testing.assert_close(network.backbone(bgr.flip(1) / 255.0), theirs(bgr), atol=1e-4, rtol=1e-4)
+
+
+def test_a_file_of_something_else_is_no_backbone(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"weight": torch.ones(2)}}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=r"other\.pth"):
+        feat2seg.start_from_nanotrack(Feat2Seg(), tmp_path / "other.pth")
 
 
 # --- the stages -----------------------------------------------------------------------------------------------------------------------

@@ -33,10 +33,12 @@ def train_feat2seg(options: argparse.Namespace) -> None:
         return feat2seg.batches_from(training, curriculum, batch=options.batch, seed=options.seed, first_step=first_step)
 
     network = Feat2Seg()
+    if options.nanotrack:
+        feat2seg.start_from_nanotrack(network, options.nanotrack)
     if options.polish:
         network.load_state_dict(averaged(options, "feat2seg"))
     network = network.to(memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
-    settings = FitSettings(steps=options.steps, rate=options.rate)
+    settings = FitSettings(steps=options.steps, rate=options.rate, slow=("backbone.",))
     fit(
         network,
         batches,
@@ -145,6 +147,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--size", type=int, default=128, help="feat2seg: side of the crops, pixels")
+    parser.add_argument("--nanotrack", type=Path, help="feat2seg: nanotrackv3.pth, the backbone starts from it (else from random weights)")
     parser.add_argument("--exact-share", type=float, default=0.2, help="feat2seg: share of exact boxes after the first part of the run")
     parser.add_argument(
         "--polish",

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
+from sftrack.feat2seg import Feat2Seg
 from sftrack.training.loop import Batch
 from sftrack.training.photos import BoxNoise, PhotoSet, Sample, draw_sample, make_sample
+from sftrack.weights.bundled import fill
+from sftrack.weights.checkpoints import read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def loss_of(network: nn.Module, batch: Batch) -> Tensor:
 
 
 @torch.inference_mode()
-def validate(network: nn.Module, photos: PhotoSet, *, size_px: int = 128, count: int = 192, seed: int = 7) -> str:
+def validate(network: nn.Module, photos: PhotoSet, *, size_px: int = 160, count: int = 192, seed: int = 7) -> str:
     """Mean Jaccard on held-out photos with exact and with jittered boxes, in words."""
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(photos.items))[:count]
@@ -107,6 +110,19 @@ def validate(network: nn.Module, photos: PhotoSet, *, size_px: int = 128, count:
         jaccard = (found & true).sum((1, 2, 3)) / (found | true).sum((1, 2, 3)).clamp(min=1)
         words.append(f"J({name}) {float(jaccard.mean()):.3f}")
     return " ".join(words)
+
+
+def start_from_nanotrack(network: Feat2Seg, path: Path) -> None:
+    """Give the backbone the weights that NanoTrack v3 learned, made to look at RGB in [0, 1] instead of BGR in 0 to 255.
+
+    Raises:
+        WeightsError: not a readable checkpoint of NanoTrack v3.
+    """
+    tensors = read_checkpoint(path).tensors
+    backbone = {name.removeprefix("backbone."): tensor for name, tensor in tensors.items() if name.startswith("backbone.")}
+    if (first := "features.0.0.weight") in backbone:
+        backbone[first] = backbone[first].flip(1) * 255.0
+    fill(network.backbone, backbone, str(path))
 
 
 def photo_sets(data_dir: Path) -> tuple[PhotoSet, PhotoSet]:

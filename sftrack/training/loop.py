@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ class FitSettings:
         average: decay of the moving average of the weights, which is what is kept.
         bfloat16: forward pass in bfloat16 (twice as fast on recent CPUs, nothing lost here).
         save_every: steps between checkpoints; a stopped run goes on from the last one.
+        slow: beginnings of the names of parameters that learn at a tenth of the rate, because they know something already.
     """
 
     steps: int
@@ -33,6 +35,7 @@ class FitSettings:
     average: float = 0.998
     bfloat16: bool = True
     save_every: int = 200
+    slow: tuple[str, ...] = ()
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step, as a share of `rate`."""
@@ -63,7 +66,7 @@ def fit(
         checkpoint: file that the run continues from where it exists, and is saved to.
         evaluate: words about the averaged network for the log, asked for at every checkpoint.
     """
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.decay, amsgrad=True)
+    optimiser = torch.optim.AdamW(_groups(network, settings), lr=settings.rate, weight_decay=settings.decay, amsgrad=True)
     averaged = copy.deepcopy(network).eval()
     step = _resume(checkpoint, network, averaged, optimiser)
     running, started_s, first = 0.0, time.perf_counter(), step
@@ -72,7 +75,7 @@ def fit(
         if step >= settings.steps:
             break
         for group in optimiser.param_groups:
-            group["lr"] = settings.rate * settings.rate_at(step)
+            group["lr"] = settings.rate * settings.rate_at(step) * group["share"]
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
             loss = loss_of(network, batch)
         optimiser.zero_grad(set_to_none=True)
@@ -94,6 +97,13 @@ def fit(
                 words,
             )
     return averaged
+
+
+def _groups(network: nn.Module, settings: FitSettings) -> list[dict[str, Any]]:
+    """The parameters with their share of the learning rate."""
+    slow = [value for name, value in network.named_parameters() if name.startswith(settings.slow)]
+    fast = [value for name, value in network.named_parameters() if not name.startswith(settings.slow)]
+    return [{"params": values, "share": share} for values, share in ((fast, 1.0), (slow, 0.1)) if values]
 
 
 @torch.no_grad()

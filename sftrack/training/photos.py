@@ -131,6 +131,8 @@ def make_sample(photos: PhotoSet, item: Item, rng: np.random.Generator, noise: B
     image = _warp(picture.image_rgb, matrix, size_px)
     alpha = _warp(mask, matrix, size_px, border=0).astype(np.float32) / 255.0
     shown = _warp(np.full_like(mask, 255), matrix, size_px, border=0).astype(np.float32) / 255.0
+    if augment and rng.random() < 0.08:
+        image, alpha = _add_strings(image, alpha, rng)
     if augment and rng.random() < 0.3:
         shown = np.ones_like(alpha)
         image = _blend(_background(photos, rng, size_px), image, alpha, rng)
@@ -177,6 +179,26 @@ def _warp(image: NDArray[np.uint8], matrix: NDArray[np.float64], size_px: int, b
         matrix = np.column_stack([matrix[:, :2] * factor, matrix[:, 2]])
     value = (border,) * 3
     return np.asarray(cv2.warpAffine(image, matrix, (size_px, size_px), flags=cv2.INTER_LINEAR, borderValue=value), dtype=np.uint8)
+
+
+def _add_strings(image: ImageRGB, alpha: NDArray[np.float32], rng: np.random.Generator) -> tuple[ImageRGB, NDArray[np.float32]]:
+    """Lines from the object outwards that belong to it (ropes, leashes, poles): its box then holds mostly background."""
+    rows, columns = np.nonzero(alpha > 0.5)
+    if not len(rows):
+        return image, alpha
+    size_px, cover, pixels = len(alpha), np.round(alpha * 255.0).astype(np.uint8), image.astype(np.float32)
+    direction, spread, colour = rng.uniform(-np.pi, np.pi), rng.uniform(0.05, 0.5), rng.integers(0, 256, 3).astype(np.float32)
+    anchor = rng.integers(len(rows))
+    for _ in range(int(rng.integers(1, 9))):
+        start = anchor if rng.random() < 0.7 else rng.integers(len(rows))
+        angle, length = direction + rng.normal(0.0, spread), size_px * rng.uniform(0.2, 0.7)
+        x, y = int(columns[start]), int(rows[start])
+        line = np.zeros_like(cover)
+        cv2.line(line, (x, y), (int(x + np.cos(angle) * length), int(y + np.sin(angle) * length)), 255, 1, cv2.LINE_AA)
+        strength = line[..., None] / np.float32(255.0) * np.float32(rng.uniform(0.3, 1.0))
+        pixels += (colour - pixels) * strength
+        cover = np.maximum(cover, line)
+    return pixels.astype(np.uint8), cover.astype(np.float32) / np.float32(255.0)
 
 
 def _background(photos: PhotoSet, rng: np.random.Generator, size_px: int) -> ImageRGB:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .mobilenet_v3 import MobileNetV3
+from sftrack.mobilenet_v3 import MobileNetV3
+
 from .runner import SiameseNetwork
 from .xcorr import depthwise_xcorr
 

@@ -1,4 +1,4 @@
-"""MobileNetV3-small without its tail (Howard et al., ICCV 2019), as NanoTrack uses it: stride 16, same padding throughout."""
+"""MobileNetV3-small without its tail (Howard et al., ICCV 2019), used by NanoTrack and NN_feat2seg: stride 16, same padding."""
 
 from torch import Tensor, nn
 
@@ -70,6 +70,11 @@ class MobileNetV3(nn.Module):
         self.width = _BLOCKS[blocks - 1][2]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures `(B, 3, H, W)`, BGR, 0 to 255, to `(B, width, H / 16, W / 16)`, rounded up."""
+        """Pictures `(B, 3, H, W)`, for NanoTrack BGR, 0 to 255, to `(B, width, H / 16, W / 16)`, rounded up."""
         features: Tensor = self.features(images)
         return features
+
+    def pyramid(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, after the features that it has at an eighth of the resolution, `(B, 24, H / 8, W / 8)`."""
+        eighth = self.features[:4](images)
+        return eighth, self.features[4:](eighth)

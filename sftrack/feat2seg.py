@@ -187,7 +187,8 @@ class Feat2Seg(nn.Module):
     def encode(self, images: Tensor) -> Features:
         """Images `(B, 3, H, W)` in [0, 1] to what does not depend on the box."""
         half = self.stem((images - self.mean) / self.std)
-        near, far = self.backbone.pyramid(images)
+        # Depthwise convolutions are slower in bfloat16 than in float32, so the backbone may have kept the latter.
+        near, far = (found.to(half.dtype) for found in self.backbone.pyramid(images.to(self.backbone.dtype)))
         raised = functional.interpolate(self.far(far), scale_factor=2.0, mode="bilinear", align_corners=False)
         return Features(half, self.quarter(half), functional.relu(self.near(near) + raised, inplace=True), self.deepest(far))
 
@@ -286,6 +287,8 @@ class Segmenter:
         """`dtype`: what to compute in; None takes bfloat16 where the CPU multiplies it directly, else float32."""
         self._dtype = dtype or fast_dtype(device)
         self._network = fold(network.eval()).to(device, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if device == "cpu":
+            self._network.backbone.float()
 
     @classmethod
     def bundled(cls, device: str = "cpu") -> Self:

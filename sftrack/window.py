@@ -95,8 +95,11 @@ class Window:
 
     def look_at(self, mask: RegionMask) -> SoftMask:
         """A tracker's mask, resampled into this window; 0 where the tracker did not look."""
-        scale_xy = np.array(mask.values.shape[::-1]) / mask.region_xywh[2:]
-        seen = self._resample(mask.values[None], mask.region_xywh[:2], scale_xy)[0]
+        size_wh = np.maximum(np.minimum(mask.values.shape[::-1], np.round(mask.region_xywh[2:] * self.scale_xy)), 1.0)
+        # Averaged where it shrinks, like the picture.
+        shrunk = cv2.resize(mask.values, (int(size_wh[0]), int(size_wh[1])), interpolation=cv2.INTER_AREA)
+        values = np.asarray(shrunk, dtype=np.float32)
+        seen = self._resample(values[None], mask.region_xywh[:2], size_wh / mask.region_xywh[2:])[0]
         return np.asarray(np.clip(seen, 0.0, 1.0), dtype=np.float32)
 
     def _resample(self, masks: NDArray[np.float32], origin_xy: NDArray[np.float64], scale_xy: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -114,9 +117,9 @@ class Window:
         x0, y0 = np.clip(self.origin_xy, 0, frame_size_wh)
         x1, y1 = np.clip(np.add(self.origin_xy, self.extent_wh), 0, frame_size_wh)
         if x0 < x1 and y0 < y1:
-            # Only the part of the frame that the window covers: pasting into the whole frame took longer than the network.
-            part = Window((int(x0), int(y0)), (int(x1 - x0), int(y1 - y0)), (int(x1 - x0), int(y1 - y0)))
-            pasted[y0:y1, x0:x1] = np.clip(part.move(mask[None], self)[0], 0.0, 1.0)
+            seen = cv2.resize(mask, self.extent_wh, interpolation=cv2.INTER_LINEAR)
+            left, top = x0 - self.origin_xy[0], y0 - self.origin_xy[1]
+            pasted[y0:y1, x0:x1] = seen[top : top + y1 - y0, left : left + x1 - x0]
         return pasted
 
 

@@ -114,7 +114,7 @@ def test_a_moved_mask_stays_at_its_place_in_the_frame(dx: int, dy: int, before_p
     assert area == pytest.approx(np.pi * 12.0**2, rel=0.12)
 
 
-@given(st.floats(-20, 20), st.floats(-20, 20), st.floats(50, 160), st.integers(40, 200), st.integers(40, 200))
+@given(st.floats(-20, 20), st.floats(-20, 20), st.floats(60, 160), st.integers(40, 200), st.integers(40, 200))
 @settings(deadline=None, max_examples=50)
 def test_a_trackers_mask_stays_at_its_place_in_the_frame(dx: float, dy: float, side_px: float, width: int, height: int) -> None:
     window = Window((60, 60), (80, 80), (64, 64))

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from sftrack.boxes import clip_box
-from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, RegionMask, Tracker
+from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, Movable, RegionMask, Tracker
 from sftrack.errors import FrameError
 from sftrack.workers import TorchWorkers
 
@@ -135,13 +135,13 @@ class ChannelPool:
         self._forget()
 
     def restart(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
-        """Initialise some channels again, from the fused box of the current frame."""
+        """Let some channels go on from the fused box of the current frame: those that can be are moved, the others initialised again."""
         before = [(channel.estimate, channel.error) for channel in channels]
         for channel in channels:
             channel.frames_off = 0
             if channel.name in self._begun:  # it went on to the next frame from where it should not have been
                 _ended(self._begun.pop(channel.name))
-        self._start(channels, image_rgb, box_xywh)
+        self._start(channels, image_rgb, box_xywh, again=True)
         for channel, (estimate, error) in zip(channels, before, strict=True):
             channel.restarts += channel.error is None
             # What it said about this frame, or why it could not, still holds.
@@ -149,11 +149,18 @@ class ChannelPool:
         if self._begun_on is not None:
             self._begin([channel for channel in channels if channel.started], self._begun_on)
 
-    def _start(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
-        def step(tracker: Tracker) -> None:
+    def _start(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH, *, again: bool = False) -> None:
+        def start(tracker: Tracker) -> None:
             tracker.init(image_rgb, box_xywh)
 
-        for channel, started in [(channel, self._submit(channel, step, image_rgb)) for channel in _slowest_first(channels)]:
+        def move(tracker: Tracker) -> None:
+            assert isinstance(tracker, Movable)
+            tracker.move_to(box_xywh)
+
+        def step(channel: Channel) -> Step:
+            return move if again and channel.started and isinstance(channel.tracker, Movable) else start
+
+        for channel, started in [(channel, self._submit(channel, step(channel), image_rgb)) for channel in _slowest_first(channels)]:
             channel.take(started.result())
             channel.started = channel.started or channel.error is None
 

@@ -105,6 +105,13 @@ class Tracker(Protocol):
     def update(self, image_rgb: ImageRGB) -> Estimate: ...
 
 
+@runtime_checkable
+class Movable(Protocol):
+    """A tracker that never changes its idea of the target: one that went astray is moved, so that it goes on looking for the same thing."""
+
+    def move_to(self, box_xywh: BoxXYWH) -> None: ...
+
+
 @dataclass(frozen=True)
 class ChannelResult:
     """What one channel contributed to one frame.

@@ -189,6 +189,26 @@ def test_a_restart_is_counted_and_keeps_this_frames_estimate(pool_of: Callable[.
     assert (len(trackers["a"].started_on), len(trackers["b"].started_on)) == (2, 1)
 
 
+def test_a_tracker_that_can_be_moved_is_not_initialised_again(pool_of: Callable[..., ChannelPool]) -> None:
+    class Fixed(Scripted):
+        def __init__(self, *answers: object, failing_inits: int = 0) -> None:
+            super().__init__(answers, failing_inits=failing_inits)
+            self.moved_to: list[np.ndarray] = []
+
+        def move_to(self, box_xywh: np.ndarray) -> None:
+            self.moved_to.append(box_xywh.copy())
+
+    fixed, late = Fixed(GOOD), Fixed(GOOD, failing_inits=1)
+    pool = pool_of(fixed=fixed, late=late)
+    pool.init(IMAGE, BOX)
+    pool.update(IMAGE)
+    pool.restart(pool.channels, IMAGE, BOX + 2)
+    np.testing.assert_array_equal(fixed.started_on, [BOX])
+    np.testing.assert_array_equal(fixed.moved_to, [BOX + 2])
+    np.testing.assert_array_equal(late.started_on, [BOX + 2], "what never started cannot be moved")
+    assert [channel.restarts for channel in pool.channels] == [1, 1]
+
+
 def test_a_restart_that_fails_is_a_failure_and_no_restart(pool_of: Callable[..., ChannelPool]) -> None:
     pool = pool_of(bad=Scripted([GOOD], failing_inits=3))
     pool.init(IMAGE, BOX)

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sftrack.errors import ConfigError
+from sftrack.contracts import Movable
+from sftrack.errors import BoxError, ConfigError, NotInitialisedError
 from sftrack.trackers.siamese.crop import crop_square, fill_colour
 from sftrack.trackers.siamese.penalty import (
     boxes_from_distances,
@@ -209,6 +210,22 @@ def test_the_centre_of_the_start_box_is_its_middle() -> None:
     tracker.init(image, np.array([30.0, 20.0, 40.0, 24.0]))
     tracker.answer = Candidates(np.ones(1, np.float32), np.array([[0], [0], [40], [24]], np.float32))
     np.testing.assert_array_equal(tracker.update(image).box_xywh, [30.0, 20.0, 40.0, 24.0])
+
+
+def test_a_moved_tracker_keeps_its_template() -> None:
+    tracker = Canned(Settings(0.0, 0.0, 0.0), np.zeros(1))
+    image = np.zeros((80, 120, 3), np.uint8)
+    with pytest.raises(NotInitialisedError, match="init"):
+        tracker.move_to(np.array([30.0, 20.0, 40.0, 24.0]))
+    tracker.init(image, np.array([30.0, 20.0, 40.0, 24.0]))
+    template = tracker.template
+    tracker.move_to(np.array([50.0, 10.0, 20.0, 12.0]))
+    tracker.answer = Candidates(np.ones(1, np.float32), np.array([[0], [0], [40], [24]], np.float32))
+    np.testing.assert_array_equal(tracker.update(image).box_xywh, [50.0, 10.0, 20.0, 12.0])
+    assert tracker.template is template
+    assert isinstance(tracker, Movable)
+    with pytest.raises(BoxError):
+        tracker.move_to(np.array([500.0, 10.0, 20.0, 12.0]))
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])

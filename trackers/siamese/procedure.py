@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sftrack.boxes import center_xy, checked_box
 from sftrack.contracts import BoxXYWH, ImageRGB
-from sftrack.errors import ConfigError
+from sftrack.errors import ConfigError, NotInitialisedError
 
 from ..base import BoxTracker
 from .crop import crop_square, fill_colour
@@ -96,8 +97,23 @@ class SiameseTracker(BoxTracker):
         """Look for the target in a crop of `instance_size`."""
         raise NotImplementedError
 
+    def move_to(self, box_xywh: BoxXYWH) -> None:
+        """Go on from another box with the template of the first frame (see `Movable`).
+
+        Raises:
+            NotInitialisedError: `init` was not called.
+            BoxError: as for `init`.
+        """
+        if self._size_wh is None:
+            raise NotInitialisedError("call init(image_rgb, box_xywh) before move_to(box_xywh)")
+        self._box = checked_box(box_xywh, self._size_wh)
+        self._stand_on(self._box)
+
+    def _stand_on(self, box_xywh: BoxXYWH) -> None:
+        self._center, self._size = center_xy(box_xywh), box_xywh[2:].copy()
+
     def _start(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
-        self._center, self._size = box_xywh[:2] + box_xywh[2:] / 2.0, box_xywh[2:].copy()
+        self._stand_on(box_xywh)
         self._fill = fill_colour(image_rgb)
         side = round(context_side(*self._size.tolist()))
         self._set_template(crop_square(image_rgb, self._center, side, EXEMPLAR_SIZE_PX, self._fill))

@@ -29,7 +29,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Make:
     weights = small_d3s(monkeypatch)
 
     def build(**params: Any) -> D3S:  # noqa: ANN401
-        tracker = create("d3s", **{**weights, "init_cg_iterations": 3, **params})
+        tracker = create("d3s", **{**weights, "init_iterations": 18, **params})
         assert isinstance(tracker, D3S)
         return tracker
 
@@ -163,7 +163,9 @@ def test_the_memory_of_samples_is_of_fixed_size_and_goes_on_when_it_is_full(make
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("init_cg_iterations", 0),
+        ("init_iterations", 0),
+        ("init_iterations", 20),
+        ("update_iterations", 2.5),
         ("train_skipping", 0),
         ("sample_memory_size", 27),
         ("learning_rate", 0.0),

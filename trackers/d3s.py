@@ -62,7 +62,7 @@ class D3S(BoxTracker):
     """See the module. Besides boxes it gives masks, and rotated rectangles to whoever starts it with one.
 
     Args:
-        init_cg_iterations, cg_iterations, hard_negative_cg_iterations, train_skipping, learning_rate, hard_negative_learning_rate,
+        init_iterations, update_iterations, hard_negative_iterations, train_skipping, learning_rate, hard_negative_learning_rate,
             sample_memory_size: see `Learning`.
         mask_threshold: probability from which a pixel is the target's, in (0, 1).
         weights: the official checkpoint of the segmentation network (`SegmNet.pth.tar`), as a path or a state dict, or None for the
@@ -74,9 +74,9 @@ class D3S(BoxTracker):
     def __init__(
         self,
         *,
-        init_cg_iterations: int = Learning.init_cg_iterations,
-        cg_iterations: int = Learning.cg_iterations,
-        hard_negative_cg_iterations: int = Learning.hard_negative_cg_iterations,
+        init_iterations: int = Learning.init_iterations,
+        update_iterations: int = Learning.update_iterations,
+        hard_negative_iterations: int = Learning.hard_negative_iterations,
         train_skipping: int = Learning.train_skipping,
         learning_rate: float = Learning.learning_rate,
         hard_negative_learning_rate: float = Learning.hard_negative_learning_rate,
@@ -87,9 +87,9 @@ class D3S(BoxTracker):
         device: str = "cpu",
     ) -> None:
         learning = Learning(
-            init_cg_iterations,
-            cg_iterations,
-            hard_negative_cg_iterations,
+            init_iterations,
+            update_iterations,
+            hard_negative_iterations,
             train_skipping,
             learning_rate,
             hard_negative_learning_rate,

@@ -14,7 +14,7 @@ from sftrack.feat2seg import fold
 
 from .augmentation import Augmentation
 from .learned_filter import LearnedFilter
-from .online_filter import gaussian_labels, upsampling
+from .online_filter import gaussian_labels, rms_normalised, upsampling
 from .patches import Vector, sample_patch, vector
 from .resnet import ResNet
 
@@ -43,35 +43,31 @@ class Learning:
     """How the filter is learned.
 
     Attributes:
-        init_cg_iterations: conjugate gradients in each of the Gauss-Newton steps of the first frame.
-        cg_iterations, hard_negative_cg_iterations: the same later, at regular times and beside a distractor.
+        init_iterations: conjugate gradients on the first frame, over all `INIT_STEPS` Gauss-Newton steps.
+        update_iterations, hard_negative_iterations: the same later, at regular times and beside a distractor.
         train_skipping: frames from one regular time to the next.
         learning_rate, hard_negative_learning_rate: weight of a new sample, in (0, 1).
         sample_memory_size: samples that are remembered.
     """
 
-    init_cg_iterations: int = 10
-    cg_iterations: int = 5
-    hard_negative_cg_iterations: int = 5
+    init_iterations: int = 60
+    update_iterations: int = 5
+    hard_negative_iterations: int = 5
     train_skipping: int = 10
     learning_rate: float = 0.0075
     hard_negative_learning_rate: float = 0.02
     sample_memory_size: int = 250
 
     def __post_init__(self) -> None:
-        for name in ("init_cg_iterations", "cg_iterations", "hard_negative_cg_iterations", "train_skipping"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"expected {name} of at least 1, got {getattr(self, name)}")
-        if self.sample_memory_size < MIN_MEMORY:
-            raise ConfigError(f"expected sample_memory_size of at least {MIN_MEMORY}, got {self.sample_memory_size}")
+        counts = ("init_iterations", "update_iterations", "hard_negative_iterations", "train_skipping", "sample_memory_size")
+        for name, low in zip(counts, (INIT_STEPS, 1, 1, 1, MIN_MEMORY), strict=True):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < low:
+                raise ConfigError(f"expected {name} as a whole number from {low}, got {getattr(self, name)}")
+        if self.init_iterations % INIT_STEPS:
+            raise ConfigError(f"expected init_iterations as a multiple of the {INIT_STEPS} steps, got {self.init_iterations}")
         for name in ("learning_rate", "hard_negative_learning_rate"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise ConfigError(f"expected {name} between 0 and 1, got {getattr(self, name)}")
-
-
-def rms_normalised(features: Tensor) -> Tensor:
-    """Each sample of `(N, C, h, w)` scaled to a mean square of 1."""
-    return features / (features.square().mean(dim=(1, 2, 3), keepdim=True) + 1e-10).sqrt()
 
 
 def principal_directions(features: Tensor, count: int) -> Tensor:
@@ -126,15 +122,14 @@ class TargetFilter:
             features.new_zeros(1, CHANNELS, FILTER_SIDE, FILTER_SIDE),
             principal_directions(features, CHANNELS),
             steps=INIT_STEPS,
-            iterations=self._learning.init_cg_iterations,
+            iterations=self._learning.init_iterations // INIT_STEPS,
             slots=self._learning.sample_memory_size,
             initial_share=0.0,
         )
 
     def features(self, pixels: Tensor) -> Tensor:
         """Crops `(B, 3, 256, 256)`, RGB, 0 to 255, to features `(B, 1024, 16, 16)`, each of a mean square of 1."""
-        deepest: Tensor = self._backbone(pixels.to(self._device)).layer3
-        return rms_normalised(deepest.contiguous())
+        return rms_normalised(self._backbone(pixels.to(self._device)).layer3)
 
     @torch.inference_mode()
     def sample(self, image_rgb: ImageRGB, position: Vector, scale: float) -> Tensor:
@@ -161,7 +156,7 @@ class TargetFilter:
     @torch.inference_mode()
     def learn(self, *, hard_negative: bool) -> None:
         """Improve the filter on what is remembered."""
-        self._learned.learn(self._learning.hard_negative_cg_iterations if hard_negative else self._learning.cg_iterations)
+        self._learned.learn(self._learning.hard_negative_iterations if hard_negative else self._learning.update_iterations)
 
     def _centre(self, offset: Vector, scale: float) -> Vector:
         """In cells; the half is there because the filter has an even side."""

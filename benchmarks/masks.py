@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.recordings import shared_folder
+from sftrack.boxes import box_of_mask
 from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.datasets import read_sequence, sequence_names
-from sftrack.datasets.sequence import box_of_mask
 from sftrack.feat2seg import Feat2Seg, Segmenter
 from sftrack.metrics import jaccard
 from sftrack.weights.bundled import bundled_path, load_network
@@ -32,9 +32,9 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     methods: dict[str, Method] = {"box": fill_box, "GrabCut": grab_cut}
-    for size_px in (128, 160, 192):
+    for size_px in (112, 128, 144, 160):
         methods[f"crop {size_px}"] = feat2seg(size_px)
-    methods["160, f32"] = feat2seg(160, torch.float32)
+    methods["144, f32"] = feat2seg(144, torch.float32)
     names = sequence_names("DAVIS", root)
     scores = {method: {name: np.zeros(0) for name in names} for method in methods}
     seconds: dict[str, list[float]] = {method: [] for method in methods}

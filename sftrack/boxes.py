@@ -76,6 +76,14 @@ def box_around(center: NDArray[np.float64], size_wh: NDArray[np.float64]) -> Box
     return np.concatenate([center - size_wh / 2.0, size_wh])
 
 
+def box_of_mask(mask: NDArray[np.bool_]) -> BoxXYWH:
+    """The half-open extremes of the True pixels of `(H, W)` as `(4,)` x, y, w, h; NaN where there is none."""
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    if columns.size == 0:
+        return np.full(4, np.nan)
+    return np.array([columns[0], rows[0], columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]], dtype=np.float64)
+
+
 def iou(boxes_xywh: ArrayLike, others_xywh: ArrayLike) -> NDArray[np.float64]:
     """Intersection over union of boxes `(..., 4)` with boxes `(..., 4)`, broadcast; 0 where the union is empty or a number is NaN."""
     boxes, others = np.asarray(boxes_xywh, dtype=np.float64), np.asarray(others_xywh, dtype=np.float64)

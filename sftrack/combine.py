@@ -6,7 +6,7 @@ about which tracker it judges: any set of channels works.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -173,8 +173,16 @@ class Combiner:
         return overlap.double().numpy(), weights.double().numpy()
 
 
-def fuse(masks: NDArray[np.float32], weights: NDArray[np.float64]) -> SoftMask:
-    """The weighted mean of segmentations `(K, h, w)`: Eq. 9 on probabilities, with weights that sum to 1, so it stays in [0, 1]."""
+def fuse(masks: NDArray[np.float32], weights: NDArray[np.float64], unary: Literal["weighted", "median", "best"] = "weighted") -> SoftMask:
+    """One segmentation from those of the channels, `(K, h, w)`.
+
+    `weighted` is their weighted mean: Eq. 9 on probabilities, with weights that sum to 1, so it stays in [0, 1]. `median` (pixel by
+    pixel) and `best` (the one of most weight) are what the paper compares it with (Table 9).
+    """
+    if unary == "median":
+        return np.median(masks, axis=0).astype(np.float32)
+    if unary == "best":
+        return np.asarray(masks[int(weights.argmax())], dtype=np.float32)
     return np.tensordot(weights, masks, axes=1).astype(np.float32)
 
 

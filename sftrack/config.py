@@ -63,6 +63,8 @@ class PipelineConfig:
     """Side of the crop in the frame: 1 is twice the target's size (see `Window.around`)."""
     sharpness: float = 12.0
     """How strongly channels with a better expected overlap count: their weights are a softmax of `sharpness * overlap`."""
+    unary: Literal["weighted", "median", "best"] = "weighted"
+    """What enters the spectral step: the weighted mean of the channels' segmentations, their median, or that of the best channel alone."""
     window: int = 5
     """Frames in the spectral window, the current one included."""
     iterations: int = 1
@@ -71,6 +73,8 @@ class PipelineConfig:
     """`p` of Eq. 2: influence of the segmentation itself."""
     alpha: float = 0.5
     """`alpha` of Eq. 2: how much neighbours that differ are kept apart."""
+    box_from: Literal["network", "mask"] = "network"
+    """Who reads the box from the refined segmentation: NN_seg2box, or the extremes of what is above one half."""
     vote_share: float = 0.3
     """How much of the fused box comes from the channels' boxes themselves; the rest is what NN_seg2box reads from the segmentation."""
     uncertain_below: float = 0.5

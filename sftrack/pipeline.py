@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftrack.appearance import Appearance
-from sftrack.boxes import box_around, center_xy, checked_box, checked_image, iou, keep_in_frame
+from sftrack.boxes import box_around, box_of_mask, center_xy, checked_box, checked_image, iou, keep_in_frame
 from sftrack.channels import Channel, ChannelPool
 from sftrack.combine import Combiner, Evidence, agree, fuse, leader
 from sftrack.config import PipelineConfig, resolve_device
@@ -253,11 +253,14 @@ class SFTracker:
             [(overlaps, weights)] = self._workers.run([partial(self._combiner.weigh, features)])
             weights = agree(boxes, overlaps, weights)
         with self._timed("spectral"):
-            refined = self._spectral.push(fuse(seen.masks, weights), window)
+            refined = self._spectral.push(fuse(seen.masks, weights, self.config.unary), window)
         with self._timed("seg2box"):
             votes = vote_map(boxes_in_window, weights, window.size_wh)
             box_evidence = BoxEvidence(refined, votes, target.first_mask, target.first_box_image)
             [(box, expected)] = self._workers.run([partial(self._box_reader.read, box_evidence)])
+            if self.config.box_from == "mask":
+                read = box_of_mask(refined > 0.5)
+                box = read if np.isfinite(read).all() else weights @ boxes_in_window
             box += self.config.vote_share * (weights @ boxes_in_window - box)
         self.last_step = Step(evidence, features, weights, box_evidence, window)
         target.box_xywh = keep_in_frame(window.to_frame(box), self._frame_size_wh)

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from sftrack.boxes import iou
+from sftrack.boxes import box_of_mask, iou
 from sftrack.config import ChannelConfig
-from sftrack.datasets import box_of_mask, read_boxes, read_sequence, record, sequence_names
+from sftrack.datasets import read_boxes, read_sequence, record, sequence_names
 from sftrack.errors import BoxError, ConfigError, SourceError
 
 

@@ -11,10 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sftrack.boxes import center_xy, clip_box, iou
+from sftrack.boxes import box_of_mask, center_xy, clip_box, iou
 from sftrack.combine import CombineNet
 from sftrack.config import ChannelConfig
-from sftrack.datasets.sequence import box_of_mask
 from sftrack.errors import SourceError, WeightsError
 from sftrack.feat2seg import Feat2Seg, Segmenter
 from sftrack.mobilenet_v3 import MobileNetV3

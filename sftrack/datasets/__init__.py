@@ -10,7 +10,7 @@ from sftrack.datasets.lasot import lasot_names, read_lasot
 from sftrack.datasets.nfs import nfs_names, read_nfs
 from sftrack.datasets.otb import otb_names, read_otb
 from sftrack.datasets.recording import Recording, record
-from sftrack.datasets.sequence import Sequence, box_of_mask, read_boxes, read_mask
+from sftrack.datasets.sequence import Sequence, read_boxes, read_mask
 from sftrack.datasets.trackingnet import read_trackingnet, trackingnet_names
 from sftrack.datasets.train_videos import read_train_video, train_video_names
 from sftrack.datasets.uav123 import read_uav123, uav123_names
@@ -60,7 +60,6 @@ def _reader_of(dataset: str) -> tuple[Callable[[Path], tuple[str, ...]], Callabl
 __all__ = [
     "Recording",
     "Sequence",
-    "box_of_mask",
     "read_boxes",
     "read_mask",
     "read_sequence",

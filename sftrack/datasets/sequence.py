@@ -99,14 +99,6 @@ def read_rgb(path: Path) -> ImageRGB:
     return np.asarray(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def box_of_mask(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The half-open extremes of the True pixels of `(H, W)` as `(4,)` x, y, w, h; NaN where there is none."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if columns.size == 0:
-        return np.full(4, np.nan)
-    return np.array([columns[0], rows[0], columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]], dtype=np.float64)
-
-
 def read_boxes(path: Path) -> NDArray[np.float64]:
     """A text file of boxes, separated by commas, tabs or blanks, as `(N, 4) float64` x, y, w, h; `NaN` is allowed.
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sftrack.datasets.sequence import Sequence, box_of_mask, image_files, read_boxes, read_mask
+from sftrack.boxes import box_of_mask
+from sftrack.datasets.sequence import Sequence, image_files, read_boxes, read_mask
 from sftrack.errors import SourceError
 
 

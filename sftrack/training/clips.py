@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sftrack.boxes import box_around, center_xy, clip_box
+from sftrack.boxes import box_around, box_of_mask, center_xy, clip_box
 from sftrack.contracts import BoxXYWH, ImageRGB
-from sftrack.datasets.sequence import box_of_mask
 from sftrack.training.photos import Item, PhotoSet
 
 Alpha = NDArray[np.float32]

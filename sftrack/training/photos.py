@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sftrack.boxes import box_around, center_xy
+from sftrack.boxes import box_around, box_of_mask, center_xy
 from sftrack.contracts import BoxXYWH, ImageRGB
-from sftrack.datasets.sequence import box_of_mask, read_rgb
+from sftrack.datasets.sequence import read_rgb
 from sftrack.errors import SourceError
 from sftrack.window import BORDER_VALUE, rasterise
 

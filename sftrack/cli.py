@@ -35,6 +35,7 @@ examples:
   %(prog)s --video clip.mp4 --headless --box 120,80,64,48
   %(prog)s --camera 0                                     also rtsp://... and http://...
   %(prog)s --frames 'images/*.jpg' --box 10,20,30,40 --save-masks --out results/run1
+  %(prog)s --benchmark otb --root ~/data/OTB100           trackers over a data set: `sftrack bench run`
 
 Results (boxes.txt, times.txt, track.jsonl, annotated.mp4, masks/) go to --out.
 Exit codes: 0 done, 2 something to mend in the command or its input, 1 a failure of ours, 130 ended with Ctrl+C.
@@ -54,6 +55,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
     # Read when PyTorch is loaded. Channels and networks share the cores by threads of their own (see `sftrack.workers`).
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     args_given = _join_negative_box(sys.argv[1:] if argv is None else argv)
+    if args_given[:1] == ["track"] and any(text.partition("=")[0] == "--benchmark" for text in args_given):
+        args_given = ["bench", "run", *args_given[1:]]
     try:
         args = build_parser(prog).parse_args(args_given)
     except SystemExit as leaving:  # argparse has said what there is to say
@@ -97,6 +100,7 @@ def _unexpected(error: Exception) -> str:
 
 def build_parser(track_prog: str | None = None) -> argparse.ArgumentParser:
     """The parser of `sftrack`; every command sets `run`, which takes the parsed flags and returns the exit code."""
+    from sftrack.benchmark.commands import add_bench_command
     from sftrack.segment_command import add_segment_command
     from sftrack.weights.commands import add_weights_command
 
@@ -117,6 +121,7 @@ def build_parser(track_prog: str | None = None) -> argparse.ArgumentParser:
     _add_tracker_flags(track)
     _add_output_flags(track)
     track.set_defaults(run=_track)
+    add_bench_command(commands)
     add_segment_command(commands)
     add_weights_command(commands)
     return parser

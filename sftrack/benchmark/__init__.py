@@ -1,13 +1,12 @@
-"""Trackers over whole data sets without a screen.
-
-suites -> entrants -> plan -> engine (runner in workers) -> results -> scores
+"""Trackers over whole data sets without a screen: suites -> entrants -> plan -> engine (a runner in each worker) -> results -> scores.
 
 suites.py    which sequences a benchmark has, and which of them lie on this disk
 entrants.py  what `--tracker` names: a preset, one channel of it, a registered tracker, a settings file, a replay
-runner.py    one tracker over one sequence, line by line into a result
+plan.py      which sequences each entrant has still to do
+runner.py    one entrant over one sequence, frame by frame
 results.py   the files of a run: where they lie, how they are written and read
 settings.py  what a run was made with: kept beside its results, compared before it goes on
-jobs.py      what is still to be done, and N processes that do it
+jobs.py      the engines: jobs one after the other, or in worker processes
 progress.py  what the user sees while it runs, on a terminal or as JSON
 scores.py    results against truth: per sequence, per attribute, overall, speed
 ablation.py  the variants of the paper's Table 9

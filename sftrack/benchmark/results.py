@@ -126,12 +126,8 @@ class RunFolder:
             with contextlib.ExitStack() as stack:
                 boxes, times, scores = (stack.enter_context(contextlib.closing(LineFile(path))) for path in parts)
                 yield ResultWriter(boxes, times, scores, first_pixel)
-                for path in parts:
-                    _to_disk(path)
             for part, final in zip(reversed(parts), reversed(finals), strict=True):
-                part.replace(final)
-        except OSError as error:
-            raise sink_error(self.path / sequence, error) from error
+                _complete(part, final)
         finally:
             for path in parts:
                 with contextlib.suppress(OSError):
@@ -195,17 +191,20 @@ def write_whole(path: Path, text: str) -> None:
     part = path.with_name(path.name + PART)
     try:
         part.write_text(text, encoding="utf-8")
-        _to_disk(part)
-        part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise sink_error(path, error) from error
+    _complete(part, path)
 
 
-def _to_disk(path: Path) -> None:
-    """Wait until the content is on the disk: a file that is renamed before may be empty after a power cut."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def _complete(part: Path, final: Path) -> None:
+    """Give a file its name when its content is on the disk: one that is renamed before may be empty after a power cut."""
+    try:
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(final)
+    except OSError as error:
+        raise sink_error(final, error) from error
 
 
 def _count_lines(path: Path) -> int:

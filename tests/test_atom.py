@@ -11,13 +11,13 @@ from torch import Tensor
 
 from sftrack.errors import ConfigError, MissingWeightsError, WeightsError
 from sftrack.trackers import atom, create
-from sftrack.trackers.atom import ATOM, ATOMNet, normalised
+from sftrack.trackers.atom import ATOM, ATOMNet
 from sftrack.trackers.discriminative.augmentation import Augmentation
 from sftrack.trackers.discriminative.iou_net import IoUNet, TwoLevels, ascend, modulate
 from sftrack.trackers.discriminative.learned_filter import LearnedFilter
 from sftrack.trackers.discriminative.localisation import Flag, Localisation, localise
 from sftrack.trackers.discriminative.memory import SampleWeights
-from sftrack.trackers.discriminative.online_filter import gaussian_labels, upsampling
+from sftrack.trackers.discriminative.online_filter import gaussian_labels, rms_normalised, upsampling
 from sftrack.trackers.discriminative.patches import sample_patch, to_patch, vector
 from sftrack.trackers.discriminative.refinement import Refinement
 from sftrack.trackers.discriminative.state import State
@@ -71,7 +71,7 @@ def test_every_stage_of_the_backbone_equals_the_original(fixtures: Fixtures, qui
     steps = {"conv1": (8, 12), "layer1": (8, 6), "layer2": (8, 3), "layer3": (8, 2)}
     for name, (channel, cell) in steps.items():
         check_stage(fixtures, f"backbone_{name}", getattr(maps, name), channel, cell)
-    check_stage(fixtures, "clf_feat_normalised", normalised(maps.layer3), 8, 2)
+    check_stage(fixtures, "clf_feat_normalised", rms_normalised(maps.layer3), 8, 2)
 
 
 def check_stage(fixtures: Fixtures, name: str, values: Tensor, channel: int, cell: int) -> None:
@@ -367,6 +367,18 @@ def test_a_distractor_is_learned_and_a_doubtful_place_is_not(
     assert np.abs(quick._state.position - before).max() > 1.0, "the box follows all the same"
     if rate is not None:
         assert quick._filter.weights.values[1] == pytest.approx(rate / (1.0 / (1.0 - rate) + rate), rel=1e-3)
+
+
+def test_without_a_sound_box_the_last_one_stays_but_the_place_is_learned(quick: ATOM, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = straight_clip(2, step_xy=(7.0, 5.0))
+    quick.init(clip.images_rgb[0], clip.boxes_xywh[0])
+    monkeypatch.setattr(Refinement, "refine", lambda *_: (None, 0.0))
+    estimate = quick.update(clip.images_rgb[1])
+    np.testing.assert_allclose(estimate.box_xywh, clip.boxes_xywh[0], atol=1e-4)
+    assert estimate.score > 0
+    middle, expected = np.array([9.0, 9.0]), np.array([5.0, 7.0]) / (16 * quick._state.scale)
+    peak = np.array(np.unravel_index(int(quick._filter._labels[1].argmax()), (18, 18)))
+    assert np.abs(peak - middle - expected).max() < 1.0, "the label is where the scores were highest"
 
 
 def test_the_memory_stays_as_large_as_it_was(still: dict[str, Tensor]) -> None:

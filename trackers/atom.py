@@ -19,7 +19,7 @@ from .discriminative.augmentation import drop_channels
 from .discriminative.iou_net import IoUNet, TwoLevels, modulate
 from .discriminative.learned_filter import LearnedFilter
 from .discriminative.localisation import Flag, localise
-from .discriminative.online_filter import gaussian_labels, upsampling
+from .discriminative.online_filter import gaussian_labels, rms_normalised, upsampling
 from .discriminative.patches import Vector, sample_patch, to_patch, vector
 from .discriminative.resnet import Features, resnet18
 from .discriminative.state import State, start_state
@@ -82,7 +82,7 @@ class ATOM(BoxTracker):
         self._seed, self._device = seed, torch.device(device)
         self._initial = initial_filter, initial_projection
         self._cells = self._settings.crop_side // STRIDE_PX
-        self._upsampling = upsampling(self._cells, self._settings.crop_side).float().numpy()
+        self._upsampling = upsampling(self._cells, self._settings.crop_side).float()
         network = ATOMNet()
         load_into(network, load_state_dict(weights, "atom18"), "atom18")
         network.feature_extractor.drop_unused()
@@ -101,7 +101,7 @@ class ATOM(BoxTracker):
         first, *others = self._maps_of_views(views)
         box = torch.from_numpy(self._in_crop(self._state, np.rint(self._state.position), self._state.scale)).to(self._device)
         self._modulation = self._network.bb_regressor.modulation(TwoLevels(first.layer2[:1], first.layer3[:1]), box)
-        features = torch.cat([normalised(maps.layer3) for maps in (first, *others)])
+        features = torch.cat([rms_normalised(maps.layer3) for maps in (first, *others)])
         dropped = drop_channels(features[:1], settings.augmentation.dropouts, settings.dropout_probability, self._generator)
         shifts += [(0, 0)] * len(dropped)
         self._learn_first(torch.cat([features, dropped]), torch.tensor(shifts, dtype=torch.float32))
@@ -113,9 +113,10 @@ class ATOM(BoxTracker):
         # The crop is cut around the position without its fraction, and reckoned with as if around the rounded one: so did the original.
         middle = np.rint(self._state.position)
         maps = self._network.feature_extractor(self._sample(image_rgb, 1).to(self._device))
-        sample = self._filter.project(normalised(maps.layer3))
-        scores = self._upsampling @ self._filter.scores(sample) @ self._upsampling.T
-        found = localise(scores, scale, self._state.size, vector((0, 0)), settings.thresholds)
+        sample = self._filter.project(rms_normalised(maps.layer3))
+        # In PyTorch: NumPy would wake as many threads as there are cores for these small products.
+        scores = self._upsampling @ torch.from_numpy(self._filter.scores(sample)) @ self._upsampling.T
+        found = localise(scores.numpy(), scale, self._state.size, vector((0, 0)), settings.thresholds)
         is_hard, is_found = found.flag is Flag.HARD_NEGATIVE, found.flag is not Flag.NOT_FOUND
         if is_found:
             rough = self._state.moved(middle + found.translation, image_rgb.shape[:2])
@@ -172,8 +173,3 @@ class ATOM(BoxTracker):
         sigma = self._settings.label_sigma_factor * self._cells / self._settings.search_area_scale
         # A filter of even side has its middle between two cells.
         return gaussian_labels((offsets / (STRIDE_PX * float(scale)) + 0.5).to(self._device), self._cells, sigma)
-
-
-def normalised(layer3: Tensor) -> Tensor:
-    """Samples `(N, C, H, W)`, each divided by the root mean square of all of its values."""
-    return layer3 / (layer3.square().mean(dim=(1, 2, 3), keepdim=True) + 1e-10).sqrt()

@@ -45,6 +45,11 @@ def correlate_adjoint(samples: Tensor, maps: Tensor, side: int) -> Tensor:
     return correlation.correlate_adjoint(samples, functional.pad(maps, (0, 1, 0, 1)), side)
 
 
+def rms_normalised(features: Tensor) -> Tensor:
+    """Each sample of `(N, C, H, W)` scaled to a mean square of 1, and laid out channel by channel, as the products below want them."""
+    return features.contiguous() / (features.square().mean(dim=(1, 2, 3), keepdim=True) + 1e-10).sqrt()
+
+
 def project(samples: Tensor, projection: Tensor) -> Tensor:
     """Compress samples `(N, C, H, W)` with a 1x1 convolution `(c, C, 1, 1)`."""
     return torch.einsum("oc,nchw->nohw", projection[:, :, 0, 0], samples)

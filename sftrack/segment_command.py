@@ -121,7 +121,7 @@ def _learn(videos: "Sequence[Video]", methods: Sequence[str], path: Path) -> Non
     weights = learn(samples)
     weights.save(path)
     shown = ", ".join(f"{name} {weight:.2f}" for name, weight in zip((*methods, *FLOWS), weights.w_s.tolist(), strict=True))
-    say(f"weights: {shown}, bias {float(weights.b_s):.2f}; written to {path}", stdout=True)
+    say(f"weights: {shown}, bias {weights.b_s.item():.2f}; written to {path}", stdout=True)
 
 
 FLOWS = ("flow to the previous frame", "flow to the next frame")

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftrack.contracts import ImageRGB
-from sftrack.flow import dense_flow, Flow, warp
+from sftrack.flow import Flow, dense_flow, warp
 from sftrack.metrics.masks import Mask, jaccard
 
 

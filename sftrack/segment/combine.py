@@ -14,10 +14,14 @@ from sftrack.spectral import FitSettings, SFSegPlusPlus, fit
 SHRINK = 8
 """Learning sees maps shrunk by this: a handful of weights needs no more, and it takes seconds."""
 
-FRAMES_PER_VIDEO = 200
+FRAMES_PER_VIDEO = 40
 """What is learned from at most; longer videos give every n-th piece of five frames."""
 
 PIECE = 5
+"""Frames per piece, as in the paper."""
+
+RATE = 0.3
+"""First learning rate: high, as there are so few weights."""
 
 
 def channels_of(frame: LinkedFrame, x: Plane) -> Plane:
@@ -70,5 +74,5 @@ def learn(samples: Iterable[Sample]) -> SFSegPlusPlus:
     """Learn the weights from videos, with the Focal-Dice loss (Eq. 12). Same samples, same weights."""
     videos = list(samples)
     weights = SFSegPlusPlus(len(videos[0][0]), iterations=0)
-    fit(weights, videos, settings=FitSettings(frames=PIECE))
+    fit(weights, videos, settings=FitSettings(frames=PIECE, rate=RATE))
     return weights.eval()

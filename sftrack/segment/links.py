@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftrack.contracts import ImageRGB
-from sftrack.flow import dense_flow, Flow
+from sftrack.flow import Flow, dense_flow
 from sftrack.metrics.masks import Mask
 
 Plane = NDArray[np.float32]
@@ -46,8 +46,7 @@ class Link:
         # Whole pixels and 1/32 of them: twice as fast as places in float32, and used many times.
         places = cv2.convertMaps(columns, rows, cv2.CV_16SC2)
         link = cls(flow, np.empty(0, np.float32), (places[0].astype(np.int16), places[1].astype(np.uint16)))
-        colour_gap, flow_gap = (link.fetch(other) - colours) / colour_scale, (link.fetch(back) + flow) / flow_scale_px
-        squared = np.einsum("hwc,hwc->hw", colour_gap, colour_gap) + np.einsum("hwc,hwc->hw", flow_gap, flow_gap)
+        squared = _squared_gap(link.fetch(other), colours, colour_scale) + _squared_gap(link.fetch(back), -flow, flow_scale_px)
         is_inside = (columns >= 0) & (columns <= width - 1) & (rows >= 0) & (rows <= height - 1)
         return cls(flow, np.where(is_inside, cv2.exp(-0.5 * squared), np.float32(0.0)), link._places)
 
@@ -56,6 +55,11 @@ class Link:
         planes = [np.ascontiguousarray(values[..., first : first + 4]) for first in range(0, values.shape[2], 4)]  # OpenCV takes up to 4
         moved = [cv2.remap(plane, *self._places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in planes]
         return np.concatenate([plane.reshape(*self.flow.shape[:2], -1) for plane in moved], axis=2, dtype=np.float32)
+
+
+def _squared_gap(values: Plane, others: Plane, scale: float) -> Plane:
+    gap = cv2.subtract(values, others)
+    return np.asarray(cv2.transform(cv2.multiply(gap, gap), np.full((1, values.shape[2]), scale**-2)), dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)

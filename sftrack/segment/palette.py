@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sftrack.flow import Flow
 from sftrack.segment.links import LinkedFrame, Plane, colours_of
 
 SAMPLES = 4096
@@ -16,13 +17,18 @@ FLOW_HALF_PX = 4.0
 def flow_magnitudes(frame: LinkedFrame) -> tuple[Plane, Plane]:
     """How fast each pixel moves to the previous and to the next frame, `m / (m + FLOW_HALF_PX)`, `(H, W)` in [0, 1) each.
 
+    The motion is that beside the frame's median, which is mostly the camera's: what a moving camera adds would say nothing about objects.
     At the ends of a video, where there is one neighbour only, both are the same; without any, they are 0.
     """
-    links = [link for link in (frame.previous, frame.following) if link is not None]
-    still = np.zeros(frame.given.image_rgb.shape[:2], np.float32)
-    speeds = [cv2.magnitude(link.flow[..., 0], link.flow[..., 1]) for link in links] or [still]
+    flows = [link.flow for link in (frame.previous, frame.following) if link is not None]
+    speeds = [_beside_the_median(flow) for flow in flows] or [np.zeros(frame.given.image_rgb.shape[:2], np.float32)]
     first, second = (np.asarray(speed / (speed + np.float32(FLOW_HALF_PX)), dtype=np.float32) for speed in (speeds[0], speeds[-1]))
     return first, second
+
+
+def _beside_the_median(flow: Flow) -> Plane:
+    camera = np.median(flow[::8, ::8], axis=(0, 1))
+    return np.asarray(cv2.magnitude(flow[..., 0] - camera[0], flow[..., 1] - camera[1]), dtype=np.float32)
 
 
 def appearance(frame: LinkedFrame, rows: slice, columns: slice, *, flow_weight: float) -> Plane:

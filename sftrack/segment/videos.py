@@ -12,6 +12,7 @@ from sftrack.datasets.sequence import image_files, read_mask, read_rgb
 from sftrack.errors import SinkError, SourceError
 from sftrack.segment.links import MaskedFrame, Plane
 from sftrack.sinks.files import sink_error
+from sftrack.sources.frames import natural_key
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,19 @@ def _subfolders(folder: Path) -> list[str]:
 
 
 def _match(name: str, frames: Path, masks: list[Path], truth: Path | None, out: Path | None) -> Video:
-    pictures = image_files(frames)
+    pictures = _pictures(frames)
     found = tuple(_of_frames(folder, frames, pictures) for folder in masks)
     if truth and len(pictures) < 3:
         raise SourceError(f"expected at least 3 frames to compare '{frames}' with the truth, got {len(pictures)}; leave out --gt")
     return Video(name, pictures, found, _of_frames(truth, frames, pictures) if truth else None, out)
 
 
+def _pictures(folder: Path) -> tuple[Path, ...]:
+    return tuple(sorted(image_files(folder), key=natural_key))
+
+
 def _of_frames(folder: Path, frames: Path, pictures: tuple[Path, ...]) -> tuple[Path, ...]:
-    files = image_files(folder)
+    files = _pictures(folder)
     by_stem = {path.stem: path for path in files}
     missing = [path.stem for path in pictures if path.stem not in by_stem]
     if not missing:

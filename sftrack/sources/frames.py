@@ -80,7 +80,7 @@ def _find_images(pattern_or_dir: str | Path) -> list[Path]:
         found = [Path(name) for name in glob.glob(numbered_as_glob)]
         if not found:
             raise SourceError(f"expected a folder of images or a pattern, nothing is at '{pattern_or_dir}'; check the path")
-    images = sorted((item for item in found if item.suffix.lower() in IMAGE_SUFFIXES and item.is_file()), key=_natural_key)
+    images = sorted((item for item in found if item.suffix.lower() in IMAGE_SUFFIXES and item.is_file()), key=natural_key)
     if not images:
         kinds = " ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
         raise SourceError(f"expected images ({kinds}) in '{pattern_or_dir}', found none; check the path, or use --video for a video file")
@@ -93,7 +93,7 @@ def _short_name(pattern_or_dir: str | Path) -> str:
     return (path if path.exists() else path.parent).resolve().name or "frames"
 
 
-def _natural_key(path: Path) -> list[tuple[int, int, str]]:
+def natural_key(path: Path) -> list[tuple[int, int, str]]:
     """Runs of digits compare as numbers, everything else as text."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", str(path))]
 

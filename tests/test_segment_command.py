@@ -1,0 +1,240 @@
+"""`sftrack segment`: files in, files and a table out, and one line for every mistake."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from sftrack.cli import main
+from sftrack.errors import SourceError
+from sftrack.segment import files
+from sftrack.segment.videos import MaskReader, find_videos, read_video, write_mask
+from sftrack.spectral import SFSegPlusPlus
+from tests.conftest import Run, moving_square
+
+FRAMES = 4
+SIZE_WH = (96, 72)
+
+
+def write(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), picture)
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: two videos of a moving square with masks of two methods, `tight` and `loose`, and the truth."""
+    monkeypatch.chdir(tmp_path)
+    pictures, boxes = moving_square(FRAMES, SIZE_WH)
+    for video in ("one", "two"):
+        for index, (picture, box) in enumerate(zip(pictures, boxes.astype(int), strict=True)):
+            x, y, w, h = box
+            truth = np.zeros((SIZE_WH[1], SIZE_WH[0]), np.uint8)
+            truth[y : y + h, x : x + w] = 255
+            write(tmp_path / "frames" / video / f"{index:05d}.jpg", picture[..., ::-1])
+            write(tmp_path / "gt" / video / f"{index:05d}.png", truth)
+            write(tmp_path / "loose" / video / f"{index:05d}.png", cv2.dilate(truth, np.ones((3, 3), np.uint8)))
+            write(tmp_path / "tight" / video / f"{index:05d}.png", cv2.erode(truth, np.ones((5, 5), np.uint8)))
+    return tmp_path
+
+
+RunSegment = Callable[..., Run]
+
+
+@pytest.fixture
+def segment(data: Path, capfd: pytest.CaptureFixture[str]) -> RunSegment:
+    """Run `sftrack segment ARGS`, with the flags in one text."""
+
+    def run(flags: str) -> Run:
+        capfd.readouterr()
+        code = main(["segment", *flags.split()])
+        captured = capfd.readouterr()
+        return Run(code, captured.out, captured.err)
+
+    return run
+
+
+def masks_in(folder: Path) -> list[np.ndarray]:
+    return [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted(folder.glob("*.png"))]
+
+
+# -- results ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_one_video_is_refined_into_0_and_255_under_the_frames_names(segment: RunSegment) -> None:
+    done = segment("--masks loose/one --frames frames/one --out out")
+    assert (done.code, done.err) == (0, "")
+    assert "4 masks" in done.out
+    assert [path.name for path in sorted(Path("out").iterdir())] == [f"{index:05d}.png" for index in range(FRAMES)]
+    assert all(set(np.unique(mask)) == {0, 255} and mask.shape == SIZE_WH[::-1] for mask in masks_in(Path("out")))
+
+
+def test_a_folder_of_videos_is_scored_before_and_after(segment: RunSegment) -> None:
+    done = segment("--masks loose --frames frames --gt gt --out out")
+    assert (done.code, done.err) == (0, "")
+    heading, measures, *rows = done.out.splitlines()
+    assert heading.split() == ["loose", "refined"]
+    assert measures.split() == ["J", "F", "TCONT"] * 2
+    assert [row.split()[0] for row in rows] == ["one", "two", "mean"]
+    values = np.array([row.split()[1:] for row in rows], dtype=float)
+    np.testing.assert_allclose(values[0], values[2])
+    assert values[2, 3] > values[2, 0] + 2.0, "J rises"
+    assert len(masks_in(Path("out", "two"))) == FRAMES
+
+
+def test_weights_are_learned_from_the_truth_and_used(segment: RunSegment) -> None:
+    both = "--masks tight --masks loose --frames frames"
+    learned = segment(f"{both} --gt gt --learn weights.safetensors")
+    assert learned.code == 0, learned.err
+    assert re.search(r"tight -?[\d.]+, loose -?[\d.]+, flow to the previous frame", learned.out)
+    done = segment(f"{both} --gt gt --weights weights.safetensors --out out")
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[0].split() == ["tight", "loose", "refined"]
+    assert len(masks_in(Path("out", "one"))) == FRAMES
+
+
+def test_soft_masks_have_more_than_two_levels(segment: RunSegment) -> None:
+    assert segment("--masks loose/one --frames frames/one --out out --soft").code == 0
+    assert len(np.unique(masks_in(Path("out"))[1])) > 10
+
+
+def test_results_are_replaced_only_when_asked_and_nothing_of_them_stays(segment: RunSegment) -> None:
+    command = "--masks loose/one --frames frames/one --out out"
+    assert segment(command).code == 0
+    write(Path("out", "99999.png"), np.zeros((3, 3), np.uint8))
+    assert "already holds masks" in segment(command).error
+    assert segment(f"{command} --overwrite").code == 0
+    assert len(masks_in(Path("out"))) == FRAMES
+
+
+def test_inputs_are_never_overwritten(segment: RunSegment) -> None:
+    done = segment("--masks loose/one --frames frames/one --out loose/one --overwrite")
+    assert done.code == 2
+    assert "another folder than the inputs" in done.error
+    assert len(masks_in(Path("loose", "one"))) == FRAMES
+
+
+def test_ctrl_c_leaves_complete_files(segment: RunSegment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(path: Path, mask: np.ndarray, *, soft: bool) -> None:
+        if path.stem == "00002":
+            raise KeyboardInterrupt
+        write_mask(path, mask, soft=soft)
+
+    monkeypatch.setattr(files, "write_mask", interrupted)
+    done = segment("--masks loose --frames frames --out out")
+    assert done.code == 130
+    assert done.error == "interrupted"
+    assert [path.name for path in sorted(Path("out").rglob("*.*"))] == ["00000.png", "00001.png"]
+    assert all(mask.shape == SIZE_WH[::-1] for mask in masks_in(Path("out", "one")))
+
+
+# -- mistakes -----------------------------------------------------------------------------------------------------------------------
+
+ONE = "--masks loose/one --frames frames/one"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--frames frames --out out", ["--masks"]),
+        ("--masks loose --out out", ["--frames"]),
+        (ONE, ["--out", "--learn"]),
+        (f"{ONE} --out out --learn w", ["either --out", "--learn"]),
+        (f"{ONE} --learn w", ["--gt", "two --masks"]),
+        (f"{ONE} --weights w --out out", ["at least two --masks"]),
+        (f"{ONE} --masks tight/one --weights nowhere --out out", ["nowhere"]),
+        ("--masks nowhere --frames frames --out out", ["nowhere"]),
+        ("--masks loose --frames nowhere --out out", ["nowhere"]),
+        (f"{ONE} --gt nowhere --out out", ["nowhere"]),
+        ("--masks loose --frames empty --out out", ["empty"]),
+        ("--masks empty --frames frames --out out", ["folder of masks per video", "empty"]),
+        ("--masks empty --frames frames/one --out out", ["empty"]),
+        ("--masks more --frames frames --out out", ["frames/three"]),
+        ("--masks loose --masks lone --frames frames --out out", ["lone/two"]),
+        ("--masks fewer --frames frames/one --out out", ["3 masks", "4 frames", "'00003'"]),
+        ("--masks small --frames frames/one --out out", ["small", "96x72", "48x36"]),
+        ("--masks broken --frames frames/one --out out", ["broken", "read"]),
+        ("--masks loose/one --frames broken --out out", ["broken", "read"]),
+        (f"{ONE} --gt small --out out", ["small", "48x36"]),
+        ("--masks short --frames short --gt short --out out", ["at least 3 frames", "got 2"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(segment: RunSegment, data: Path, flags: str, words: list[str]) -> None:
+    Path("empty").mkdir()
+    shutil.copytree("loose/one", "more/three")
+    shutil.copytree("loose/one", "lone/one")
+    shutil.copytree("loose/one", "fewer")
+    Path("fewer", "00003.png").unlink()
+    shutil.copytree("loose/one", "small")
+    write(Path("small", "00001.png"), np.zeros((36, 48), np.uint8))
+    shutil.copytree("loose/one", "broken")
+    Path("broken", "00002.png").write_bytes(b"no picture")
+    shutil.copytree("fewer", "short")
+    Path("short", "00002.png").unlink()
+    done = segment(flags)
+    assert done.code == 2
+    assert done.out == ""
+    assert [word for word in words if word not in done.error] == [], done.error
+    assert not Path("w").exists()
+
+
+def test_weights_of_more_methods_are_refused(segment: RunSegment) -> None:
+    SFSegPlusPlus(5).save(Path("three.safetensors"))
+    done = segment(f"{ONE} --masks tight/one --weights three.safetensors --out out")
+    assert done.code == 2
+    assert "got those of 3" in done.error
+    assert not Path("out").exists()
+
+
+# -- reading ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ([0, 255], [0.0, 1.0]),
+        ([0, 1], [0.0, 1.0]),
+        ([0, 1, 2, 20], [0.0, 1.0, 1.0, 1.0]),
+        ([0, 51, 204], [0.0, 0.2, 0.8]),
+    ],
+)
+def test_grey_masks_are_soft_unless_nothing_in_them_is_above_one_half(tmp_path: Path, levels: list[int], expected: list[float]) -> None:
+    write(tmp_path / "0.png", np.zeros((2, len(levels)), np.uint8))
+    write(tmp_path / "1.png", np.tile(np.uint8(levels), (2, 1)))
+    empty, mask = MaskReader([tmp_path / "0.png", tmp_path / "1.png"])
+    assert not empty.any()
+    np.testing.assert_allclose(mask[0], expected, atol=1e-6)
+
+
+def test_colours_are_labels_and_16_bits_are_soft(tmp_path: Path) -> None:
+    colours = np.zeros((1, 3, 3), np.uint8)
+    colours[0, 1], colours[0, 2] = (0, 0, 128), (0, 128, 0)
+    write(tmp_path / "label.png", colours)
+    np.testing.assert_array_equal(next(iter(MaskReader([tmp_path / "label.png"])))[0], [0, 1, 1])
+    write(tmp_path / "soft.png", np.uint16([[0, 13107, 65535]]))
+    np.testing.assert_allclose(next(iter(MaskReader([tmp_path / "soft.png"])))[0], [0, 0.2, 1])
+
+
+def test_masks_with_other_names_are_matched_in_order_only_where_no_name_agrees(data: Path) -> None:
+    for index in range(FRAMES):
+        Path("loose/one", f"{index:05d}.png").rename(Path("loose/one", f"mask{index + 7}.png"))
+    (video,) = find_videos([Path("loose/one")], Path("frames/one"))
+    assert [path.stem for path in video.masks[0]] == ["mask7", "mask8", "mask9", "mask10"]
+    Path("loose/one", "mask7.png").rename(Path("loose/one", "00000.png"))
+    with pytest.raises(SourceError, match="no mask for '00001'"):
+        find_videos([Path("loose/one")], Path("frames/one"))
+
+
+def test_published_masks_are_read_as_one_object(shared: Path) -> None:
+    """Indexed PNGs with up to 20 labels."""
+    masks = shared / "data" / "published_masks" / "rvos" / "dog"
+    frames = shared / "data" / "DAVIS" / "JPEGImages" / "480p" / "dog"
+    (video,) = find_videos([masks], frames)
+    first = next(read_video(video))
+    assert first.masks.shape == (480, 854, 1)
+    assert set(np.unique(first.masks)) == {0.0, 1.0}
+    assert 0.1 < first.masks.mean() < 0.3

@@ -67,7 +67,7 @@ def test_a_whole_pass_and_whole_tracks(parity: Parity, raw_state: dict[str, Tens
     check_chain(parity, network, network.head, "box{}.")
     tracker = SiamBAN(variant="r50_otb", weights=state)
     with monkeypatch.context() as patch:
-        check_track(tracker, parity, for_otb, patch, frames=4)
+        check_track(tracker, parity, for_otb, patch)
 
 
 def test_the_head_agrees_in_onnxruntime() -> None:

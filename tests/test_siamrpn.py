@@ -152,7 +152,7 @@ def test_a_whole_pass_and_whole_tracks_with_resnet(shared: Path, monkeypatch: py
     check_chain(parity, network, network.rpn_head, "rpn{}.")
     tracker = SiamRPN(variant="r50_otb", weights=without_fusion_weights(state))
     with monkeypatch.context() as patch:
-        check_track(tracker, parity, plain, patch, frames=4)
+        check_track(tracker, parity, plain, patch)
 
 
 def test_the_levels_of_an_engine_agree_with_pytorch() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -129,6 +129,7 @@ SIDE = st.just(0.0) | st.floats(0.5, 60)
 BOX = st.tuples(st.floats(-50, 50), st.floats(-50, 50), SIDE, SIDE)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(BOX, BOX), min_size=2, max_size=12), st.sampled_from(sorted(CONVENTIONS)))
 def test_curves_are_shares_and_monotone(pairs: list[tuple[tuple[float, ...], tuple[float, ...]]], toolkit: str) -> None:
     boxes, truth = (np.array([pair[side] for pair in pairs]) for side in (0, 1))

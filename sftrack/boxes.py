@@ -92,7 +92,7 @@ def iou(boxes_xywh: ArrayLike, others_xywh: ArrayLike) -> NDArray[np.float64]:
     intersection = np.prod(np.clip(bottom_right - top_left, 0.0, None), axis=-1)
     union = np.prod(boxes[..., 2:], axis=-1) + np.prod(others[..., 2:], axis=-1) - intersection
     overlap = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
-    return np.asarray(np.nan_to_num(overlap, nan=0.0), dtype=np.float64)
+    return np.asarray(np.clip(np.nan_to_num(overlap, nan=0.0), 0.0, 1.0), dtype=np.float64)  # rounding may go beyond 1
 
 
 def checked_image(image_rgb: ImageRGB, size_wh: tuple[int, int] | None = None) -> ImageRGB:

@@ -123,6 +123,25 @@ def test_counts_that_differ_are_refused() -> None:
         list(refine(images, masks[:2], settings=SMALL))
 
 
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (np.zeros((8, 8), np.float32), r"size \(32, 40\), got \(8, 8\)"),
+        (np.full((32, 40), 255, np.uint8), "divide masks of 0 and 255 by 255"),
+        (np.full((32, 40), np.nan, np.float32), r"in \[0, 1\]"),
+    ],
+)
+def test_masks_that_cannot_be_meant_are_refused(mask: np.ndarray, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        list(refine(frames_of(1, 0)[0], [mask]))
+
+
+@pytest.mark.parametrize("wrong", [{"steps_in_time": -1}, {"palette": 0}, {"colour_scale": 0.0}, {"p": -0.1}, {"kernel_px": 4}])
+def test_settings_that_cannot_be_meant_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        Refinement(**wrong)
+
+
 # -- what it does to masks ----------------------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """SFSeg on the masks of a video as a stream: memory does not grow with its length, and no frame depends on where a cut is made."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -43,6 +44,15 @@ class Refinement:
     palette_scale: float = 0.05
     flow_weight: float = 0.1
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if min(self.steps_in_time, self.steps_in_space) < 0 or self.palette < 1:
+            raise ValueError(f"expected steps of at least 0 and a palette of at least 1, got {self}")
+        if not (min(self.colour_scale, self.flow_scale_px, self.palette_scale) > 0.0 and min(self.p, self.flow_weight) >= 0.0):
+            raise ValueError(f"expected scales above 0, p and flow_weight of at least 0, got {self}")
+        if self.kernel_px < 3 or self.kernel_px % 2 == 0:
+            raise ValueError(f"expected an odd kernel_px of at least 3, got {self.kernel_px}")
+
 
 DEFAULT = Refinement()
 
@@ -66,11 +76,19 @@ def refine(
         Soft masks `(H, W) float32` in [0, 1]; a hard mask is above 0.5.
 
     Raises:
-        ValueError: fewer masks than frames or the other way round, or sizes that differ.
+        ValueError: fewer masks than frames or the other way round, sizes that differ, masks with other values.
     """
-    given = (MaskedFrame(image, np.atleast_3d(np.asarray(mask, dtype=np.float32))) for image, mask in zip(frames_rgb, masks, strict=True))
-    for frame, x in smoothed(given, settings):
+    for frame, x in smoothed(itertools.starmap(_given, zip(frames_rgb, masks, strict=True)), settings):
         yield smooth_in_space(frame, combine(frame, x, weights), settings)
+
+
+def _given(image_rgb: ImageRGB, mask: Plane) -> MaskedFrame:
+    masks = np.atleast_3d(np.asarray(mask, dtype=np.float32))
+    if masks.shape[:2] != image_rgb.shape[:2]:
+        raise ValueError(f"expected masks of the frame's size {image_rgb.shape[:2]}, got {masks.shape[:2]}")
+    if not (masks.min() >= 0.0 and masks.max() <= 1.0):
+        raise ValueError(f"expected masks in [0, 1], got {masks.min():g} to {masks.max():g}; divide masks of 0 and 255 by 255")
+    return MaskedFrame(image_rgb, masks)
 
 
 def smoothed(frames: Iterable[MaskedFrame], settings: Refinement = DEFAULT) -> Iterator[tuple[LinkedFrame, Plane]]:

@@ -7,6 +7,7 @@ import sys
 BENCHMARKS = {
     "accuracy": "success AUC of every channel, of their median and of the fused result, on DAVIS and OTB",
     "channels": "the study of candidates behind the light preset",
+    "harness": "what benchmark mode costs per frame, and what a second process brings",
     "masks": "Jaccard of NN_feat2seg given the true box, beside the box itself and GrabCut",
     "pipeline": "frames per second and milliseconds per stage, end to end",
     "trackers": "milliseconds of every deep tracker beside OpenCV's TrackerNano, parameters, multiply-accumulates",

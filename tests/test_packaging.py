@@ -74,10 +74,11 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
             elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("find_spec") and isinstance(node.args[0], ast.Constant):
                 used.add(str(node.args[0].value).split(".")[0])  # its files are read without importing it
     third_party = used - set(sys.stdlib_module_names) - {"sftrack"}
-    assert third_party == declared
+    assert third_party - declared == {"jinja2", "matplotlib"}  # of `bench`, in the files that make reports
+    assert declared <= third_party
 
 
-@pytest.mark.parametrize("extra", ["", "gui", "test", "dev"])
+@pytest.mark.parametrize("extra", ["", "gui", "bench", "test", "dev"])
 def test_every_dependency_is_pinned_for_a_fresh_install(extra: str) -> None:
     texts = PROJECT["project"]["optional-dependencies"][extra] if extra else PROJECT["project"]["dependencies"]
     names = {normal(distribution_name(text)) for text in texts} - {"sftrack"}

@@ -10,5 +10,13 @@ jobs.py      the engines: jobs one after the other, or in worker processes
 progress.py  what the user sees while it runs, on a terminal or as JSON
 scores.py    results against truth: per sequence, per attribute, overall, speed
 ablation.py  the variants of the paper's Table 9
-commands.py  `sftrack bench run | check | ablate`
+boards.py    all results of a benchmark side by side
+foreign.py   results as other toolkits have written them
+grids.py     tables without a format: of a benchmark, of the paper with ours beside the published figures
+tables.py    tables as text, CSV, LaTeX
+plots.py     success, precision and attribute plots
+page.py      the report as one HTML file
+report.py    the files of a report
+export.py    results as the tools and servers of others take them
+commands.py  `sftrack bench run | check | ablate | report | compare | export`
 """

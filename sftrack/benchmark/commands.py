@@ -1,4 +1,4 @@
-"""`sftrack bench run | check | ablate`."""
+"""`sftrack bench run | check | ablate | report | compare | export`."""
 
 import argparse
 import json
@@ -22,6 +22,9 @@ examples:
   %(prog)s run --benchmark nfs --root ~/data/NFS --tracker full --replay
   %(prog)s check --root ~/data
   %(prog)s ablate --benchmark otb --root ~/data/OTB100 --tracker full
+  %(prog)s report --out results
+  %(prog)s compare --benchmark otb ~/pytracking/tracking_results ~/pysot/results STRUCK=~/struck
+  %(prog)s export --benchmark got10k-test --tracker full --format got10k --to submission
 
 Results go to OUT/<data set>/<tracker>/<sequence>.txt; run again, only what is missing is done. See docs/benchmark-mode.md.
 """
@@ -61,6 +64,17 @@ def add_bench_command(commands: "argparse._SubParsersAction[Any]") -> None:
     ablate = action("ablate", _ablate, "the variants of the paper's Table 9, from boxes recorded once")
     _add_data_flags(ablate)
     _add_run_flags(ablate)
+    report = action("report", _report, "tables, plots and a page of all results in a folder")
+    _add_report_flags(report)
+    report.set_defaults(results=[], truth=None)
+    compare = action("compare", _report, "the same report, with results of pytracking, PySOT and the GOT-10k toolkit beside ours")
+    compare.add_argument(
+        "results", metavar="[NAME=]DIR", nargs="+", help="folder of results as such a program has written it, at any level"
+    )
+    compare.add_argument("--truth", metavar="DIR", type=_path, help="true boxes as <sequence>.txt, where the images are not at hand")
+    _add_report_flags(compare)
+    export = action("export", _export, "results as the tools and servers of others take them")
+    _add_export_flags(export)
 
 
 def _add_data_flags(parser: argparse.ArgumentParser, *, all_by_default: bool = False) -> None:
@@ -89,6 +103,26 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of all random numbers (default 0)")
     parser.add_argument("--force", action="store_true", help="remove the results that --out holds of these trackers and start anew")
     parser.add_argument("--json", action="store_true", help="progress and results as one JSON object per line on stdout")
+
+
+def _add_report_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--benchmark", metavar="NAME", action="append", help="as in `run`; may be repeated (default: all with results)")
+    parser.add_argument("--out", metavar="DIR", type=_path, default=Path("results"), help="folder of our results (default: results)")
+    parser.add_argument("--root", metavar="DIR", type=_path, help="folder of the data sets (default: where the results were made)")
+    parser.add_argument("--tracker", metavar="NAME", action="append", default=[], help="only this of our results; may be repeated")
+    parser.add_argument("--to", metavar="DIR", type=_path, help="folder of the report (default: OUT/report)")
+    parser.add_argument(
+        "--conventions", metavar="NAME", help="judge as this toolkit does (docs/benchmark-mode.md; default: the benchmark's)"
+    )
+    parser.add_argument("--common", action="store_true", help="judge only sequences of which all have a result")
+
+
+def _add_export_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", metavar="NAME", required=True, help="pytracking, got10k, trackingnet or lasot")
+    parser.add_argument("--benchmark", metavar="NAME", required=True, help="as in `run`")
+    parser.add_argument("--tracker", metavar="NAME", action="append", default=[], help="only this; may be repeated (default: all)")
+    parser.add_argument("--out", metavar="DIR", type=_path, default=Path("results"), help="folder of our results (default: results)")
+    parser.add_argument("--to", metavar="DIR", type=_path, required=True, help="folder to make, or one that is empty")
 
 
 def _path(text: str) -> Path:
@@ -182,6 +216,51 @@ def _ablate(args: argparse.Namespace) -> int:
                 label = next((label for label, (text, _) in VARIANTS.items() if text == title), TOP)
                 _tell(args, course, entrant.name, _standing(campaign, course, entrant.name), title=title, variant=label)
     return EXIT_FAILURES if failed else EXIT_OK
+
+
+def _report(args: argparse.Namespace) -> int:
+    """Judge what is there and write the report; the tables are on stdout too."""
+    from sftrack.benchmark.boards import open_course, own_contenders, read_board, suites_in
+    from sftrack.benchmark.foreign import find_contenders
+    from sftrack.benchmark.grids import board_grid, paper_grids
+    from sftrack.benchmark.report import write_page, write_tables
+    from sftrack.benchmark.suites import find_suite
+    from sftrack.benchmark.tables import text_of
+    from sftrack.cli import say
+    from sftrack.metrics import CONVENTIONS
+
+    if args.conventions is not None and args.conventions not in CONVENTIONS:
+        raise ConfigError(f"expected --conventions out of {', '.join(CONVENTIONS)}, got '{args.conventions}'")
+    rules = CONVENTIONS.get(args.conventions or "")
+    boards = []
+    for suite in _once(map(find_suite, args.benchmark)) if args.benchmark else suites_in(args.out):
+        contenders = own_contenders(args.out, suite, args.tracker)
+        course = open_course(suite, args.out, args.root, args.truth)
+        for text in args.results:
+            name, sign, folder = text.rpartition("=")
+            contenders += find_contenders(course, _path(folder), name if sign else None)
+        boards.append(read_board(course, contenders, rules, common=args.common))
+        say(text_of(board_grid(boards[-1])) + "\n", stdout=True)
+    for grid in paper_grids(boards):
+        say(text_of(grid) + "\n", stdout=True)
+    folder = args.to or args.out / "report"
+    write_tables(boards, folder)
+    say(f"report: {write_page(boards, folder)}")
+    return EXIT_OK
+
+
+def _export(args: argparse.Namespace) -> int:
+    """Write the files and say where they are."""
+    from sftrack.benchmark.export import export
+    from sftrack.benchmark.suites import find_suite
+    from sftrack.cli import say
+
+    exported = export(args.format, find_suite(args.benchmark), args.out, args.to, args.tracker)
+    for note in exported.notes:
+        say(note)
+    for path in exported.paths:
+        say(str(path), stdout=True)
+    return EXIT_OK
 
 
 def _courses(args: argparse.Namespace) -> "list[Course]":

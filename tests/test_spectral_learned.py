@@ -35,8 +35,8 @@ def test_the_maps_are_weighted_sums_through_a_sigmoid() -> None:
         model.b_f.fill_(-1.0)
     channels = torch.rand(2, 2, 3, 6, 5)
     s, f = model.maps(channels)
-    torch.testing.assert_close(s, torch.sigmoid(2.0 * channels[:, 0] - channels[:, 1] + 0.5))
-    torch.testing.assert_close(f, torch.sigmoid(3.0 * channels[:, 1] - 1.0))
+    torch.testing.assert_close(s, torch.sigmoid(2.0 * (channels[:, 0] - 0.5) - (channels[:, 1] - 0.5) + 0.5))
+    torch.testing.assert_close(f, torch.sigmoid(3.0 * (channels[:, 1] - 0.5) - 1.0))
     torch.testing.assert_close(model(channels), sfseg(s.detach(), f.detach()), atol=1e-5, rtol=1e-5)
 
 
@@ -65,13 +65,13 @@ def test_gradients_reach_every_weight_through_all_iterations_and_the_binarisatio
 
 
 def test_a_noisy_channel_loses_its_weight_and_the_segmentation_gains() -> None:
-    model = SFSegPlusPlus(2, iterations=1)
+    model = SFSegPlusPlus(2, iterations=3, binarize_after=1)
     held_out = scene(9)
     before = float(focal_dice_loss(model(held_out[0][None]).detach(), held_out[1][None]))
-    result = fit(model, [scene(0), scene(1)], settings=FitSettings(epochs=25, batch=2, rate=0.3))
+    result = fit(model, [scene(0), scene(1)], settings=FitSettings(epochs=36, batch=2, rate=0.3, plateau=40, patience=40))
     after = float(focal_dice_loss(model(held_out[0][None]).detach(), held_out[1][None]))
     good, noise = (abs(float(weight)) for weight in model.w_s.detach())
-    assert noise < 0.35 * good
+    assert noise < 0.1 * good
     assert after < 0.8 * before
     assert result.validation_loss[result.best_epoch] == min(result.validation_loss)
 

@@ -19,7 +19,10 @@ START_SLOPE = 4.0
 
 
 class SFSegPlusPlus(nn.Module):
-    """Segment a volume from several channels: `S = sigmoid(b_s + sum_c w_s,c C_c)`, `F` likewise (Eq. 9), then `sfseg` on them.
+    """Segment a volume from several channels: `S = sigmoid(b_s + sum_c w_s,c (C_c - 1/2))`, `F` likewise (Eq. 9), then `sfseg` on them.
+
+    That the channels enter centred changes the bias only, but it makes learning sure: the mean of a useless channel cannot stand in for the
+    bias, so nothing but its noise is left, and its weight falls to 0.
 
     Attributes:
         w_s, b_s: weights `(C,)` and bias `()` of the unary map.
@@ -154,8 +157,8 @@ def focal_dice_loss(segmentation: Tensor, truth: Tensor, gamma: float = 0.75) ->
 
 
 def _start(channels: int) -> tuple[nn.Parameter, nn.Parameter]:
-    return nn.Parameter(torch.full((channels,), START_SLOPE / channels)), nn.Parameter(torch.tensor(-START_SLOPE / 2.0))
+    return nn.Parameter(torch.full((channels,), START_SLOPE / channels)), nn.Parameter(torch.zeros(()))
 
 
 def _combine(channels: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
-    return torch.sigmoid(torch.einsum("bcthw,c->bthw", channels, weights) + bias)
+    return torch.sigmoid(torch.einsum("bcthw,c->bthw", channels - 0.5, weights) + bias)

@@ -17,10 +17,20 @@ LIGHT: tuple[ChannelConfig, ...] = (
 )
 """Five channels that need no download; docs/channels.md has the measurements behind the choice."""
 
+_CALM = {"temperature": 8.0}
+"""NanoTrack's score is nearly always close to 1; softened, it says how sure the tracker is."""
+
+NANO: tuple[ChannelConfig, ...] = (
+    ChannelConfig("nanotrack-v2", "nanotrack-v2", _CALM),
+    ChannelConfig("nanotrack-v3", "nanotrack-v3", _CALM),
+    ChannelConfig("flow", "flow", {"keeps_aspect": False}),
+)
+"""Both NanoTracks, and of the light channels the one that errs in the most different way; docs/benchmarks.md has the measurements."""
+
 FULL: tuple[ChannelConfig, ...] = tuple(ChannelConfig(name, name) for name in ("prdimp18", "atom18", "d3s", "siamrpn++", "siamban"))
 """The five trackers of the paper, as they were published."""
 
-_PRESETS = {"light": LIGHT, "full": FULL}  # worst first; which weights a preset needs is in weights/weights.toml
+_PRESETS = {"light": LIGHT, "nano": NANO, "full": FULL}  # worst first; which weights a preset needs is in weights/weights.toml
 
 _FOR_GPUS = frozenset({"full"})
 """What `auto` leaves alone on a CPU, where it would be far from real time."""

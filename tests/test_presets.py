@@ -14,7 +14,7 @@ from sftrack.config import ChannelConfig
 from sftrack.contracts import Tracker
 from sftrack.errors import ConfigError, MissingWeightsError
 from sftrack.presets import channels_of, create_channels, preset_names, resolve_preset
-from sftrack.trackers import siamban, siamrpn
+from sftrack.trackers import nanotrack, siamban, siamrpn
 from sftrack.weights import registry
 from tests.stand_ins import small_atom, small_d3s, small_dimp, small_siamese
 from tests.targets import straight_clip
@@ -41,7 +41,15 @@ def weights_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.usefixtures("weights_folder")
+@pytest.fixture
+def nano_weights(weights_folder: Path) -> Path:
+    """The same folder, with random weights for NanoTrack."""
+    for version in (nanotrack.V2, nanotrack.V3):
+        torch.save({"state_dict": version.network().state_dict()}, weights_folder / registry.find(version.weights).file)
+    return weights_folder
+
+
+@pytest.mark.usefixtures("nano_weights")
 @pytest.mark.parametrize("preset", preset_names())
 def test_every_preset_can_be_built(preset: str) -> None:
     channels = create_channels(channels_of(preset))
@@ -83,6 +91,22 @@ def test_auto_takes_full_only_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPat
     assert name == expected
     assert f"preset {expected}:" in reason
     assert "fetch --preset full" not in reason
+
+
+@pytest.mark.usefixtures("nano_weights")
+def test_auto_takes_nano_on_a_cpu_and_nano_runs() -> None:
+    assert resolve_preset("auto", "cpu")[0] == "nano"
+    clip = straight_clip(3)
+    with SFTracker.from_preset("nano", device="cpu") as tracker:
+        tracker.init(clip.images_rgb[0], clip.boxes_xywh[0])
+        result = tracker.update(clip.images_rgb[1])
+    assert tracker.channel_names == ("nanotrack-v2", "nanotrack-v3", "flow")
+    assert [channel.error for channel in result.channels] == [None, None, None]
+
+
+def test_nano_needs_both_nanotracks(weights_folder: Path) -> None:
+    with pytest.raises(MissingWeightsError, match="weights of nanotrack-v2, nanotrack-v3 for preset nano"):
+        resolve_preset("nano")
 
 
 def test_unknown_preset_lists_names_and_the_nearest() -> None:

@@ -18,5 +18,6 @@ plots.py     success, precision and attribute plots
 page.py      the report as one HTML file
 report.py    the files of a report
 export.py    results as the tools and servers of others take them
+guest.py     one entrant in somebody else's harness: got10k.py for the GOT-10k toolkit, vot.py for VOT's (TraX)
 commands.py  `sftrack bench run | check | ablate | report | compare | export`
 """

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import cv2
@@ -87,6 +88,15 @@ class Dies(Still):
     def update(self, image_rgb: ImageRGB) -> Estimate:
         if self._updates == 2 and os.getpid() != self._parent:
             os.kill(os.getpid(), signal.SIGKILL)
+        return super().update(image_rgb)
+
+
+@register("test-slow")
+class Slow(Random):
+    """Takes its time, so that a machine can be lost meanwhile."""
+
+    def update(self, image_rgb: ImageRGB) -> Estimate:
+        time.sleep(0.02)
         return super().update(image_rgb)
 
 

@@ -62,7 +62,8 @@ def package_folder(package: str) -> Path:
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
     required = {distribution_name(text) for text in PROJECT["project"]["dependencies"]}
-    optional = {distribution_name(text) for text in PROJECT["project"]["optional-dependencies"]["gui"]}
+    extras = PROJECT["project"]["optional-dependencies"]
+    optional = {distribution_name(text) for text in (*extras["gui"], *extras["distributed"])}
     declared = {IMPORT_NAMES.get(name, name) for name in required | optional}
     used: set[str] = set()
     for path in (path for source in SOURCES for path in (ROOT / source).rglob("*.py")):

@@ -7,6 +7,8 @@ runner.py    one entrant over one sequence, frame by frame
 results.py   the files of a run: where they lie, how they are written and read
 settings.py  what a run was made with: kept beside its results, compared before it goes on
 jobs.py      the engines: jobs one after the other, or in worker processes
+ray_engine.py  the engine for many machines
+mirror.py    results at an address instead of in a folder
 progress.py  what the user sees while it runs, on a terminal or as JSON
 scores.py    results against truth: per sequence, per attribute, overall, speed
 ablation.py  the variants of the paper's Table 9

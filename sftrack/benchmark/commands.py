@@ -11,6 +11,7 @@ from sftrack.errors import ConfigError, SourceError
 if TYPE_CHECKING:
     from sftrack.benchmark.entrants import Entrant
     from sftrack.benchmark.jobs import Engine
+    from sftrack.benchmark.mirror import Mirror
     from sftrack.benchmark.plan import Campaign, Course
     from sftrack.benchmark.runner import Job
     from sftrack.benchmark.scores import Standing
@@ -97,9 +98,11 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="a preset (default: auto), a channel of one (light/csrt), a tracker (docs/trackers.md), settings (mine.toml); may be repeated",
     )
-    parser.add_argument("--out", metavar="DIR", type=_path, default=Path("results"), help="folder of all results (default: results)")
+    parser.add_argument("--out", metavar="DIR", default="results", help="folder or fsspec address of all results (default: results)")
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto (default), cpu, cuda, mps; cuda takes all GPUs in turn")
     parser.add_argument("--jobs", metavar="N", type=_count, default=1, help="so many sequences at a time, each in a process (default 1)")
+    parser.add_argument("--engine", choices=("process", "ray"), default="process", help="ray: on many machines (extra 'distributed')")
+    parser.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster, or auto (default: one on this machine)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of all random numbers (default 0)")
     parser.add_argument("--force", action="store_true", help="remove the results that --out holds of these trackers and start anew")
     parser.add_argument("--json", action="store_true", help="progress and results as one JSON object per line on stdout")
@@ -180,11 +183,11 @@ def _run(args: argparse.Namespace) -> int:
             raise ConfigError("expected a preset or a settings file as --tracker with --replay, got single trackers only")
         recorders = _once(recorder for _, those in pairs for recorder in those)
         named = _once([*(entrant for entrant in named if entrant.pipeline is None), *(fused for fused, _ in pairs)])
-    failed = 0
+    failed, out, mirror = 0, *_out(args.out, courses)
     for number in range(args.runs):
-        with Campaign(args.out, device, args.seed + number, args.force) as campaign:
+        with Campaign(out, device, args.seed + number, args.force) as campaign:
             for stage in (recorders, named):
-                failed += _execute(args, campaign, courses, stage if args.runs == 1 else numbered(stage, number))
+                failed += _execute(args, campaign, courses, stage if args.runs == 1 else numbered(stage, number), mirror)
     return EXIT_FAILURES if failed else EXIT_OK
 
 
@@ -201,17 +204,17 @@ def _ablate(args: argparse.Namespace) -> int:
     if fused.pipeline is None:
         raise ConfigError(f"expected a preset or a settings file as --tracker, got the single tracker '{fused.name}'")
     variants, recorders = variants_of(fused)
-    failed = 0
-    with Campaign(args.out, device, args.seed, args.force) as campaign:
-        failed += _execute(args, campaign, courses, recorders)
-        failed += _execute(args, campaign, courses, _once(variants.values()), quiet=True)
+    failed, out, mirror = 0, *_out(args.out, courses)
+    with Campaign(out, device, args.seed, args.force) as campaign:
+        failed += _execute(args, campaign, courses, recorders, mirror)
+        failed += _execute(args, campaign, courses, _once(variants.values()), mirror, quiet=True)
         for course in courses:
             alone = {channel: _standing(campaign, course, name) for channel, name in variants["full"].sources.items()}
             scores = {channel: standing.overall.success_auc for channel, standing in alone.items() if standing.overall is not None}
             rows = {title: variants[label] for label, (title, _) in VARIANTS.items()}
             if len(scores) == len(fused.channels):  # else some tracker failed everywhere, and who is best is not known
                 rows[TOP_TITLE] = best_channels(fused, scores)
-                failed += _execute(args, campaign, [course], [rows[TOP_TITLE]], quiet=True)
+                failed += _execute(args, campaign, [course], [rows[TOP_TITLE]], mirror, quiet=True)
             for title, entrant in rows.items():
                 label = next((label for label, (text, _) in VARIANTS.items() if text == title), TOP)
                 _tell(args, course, entrant.name, _standing(campaign, course, entrant.name), title=title, variant=label)
@@ -276,6 +279,17 @@ def _courses(args: argparse.Namespace) -> "list[Course]":
     return courses
 
 
+def _out(text: str, courses: "Sequence[Course]") -> "tuple[Path, Mirror | None]":
+    """Where results go: a folder, or the folder that mirrors an address, with what is there already."""
+    if "://" not in text:
+        return _path(text), None
+    from sftrack.benchmark.mirror import Mirror
+
+    mirror = Mirror.of(text)
+    mirror.fetch(_once(course.suite.dataset for course in courses))
+    return mirror.local, mirror
+
+
 def _device(args: argparse.Namespace) -> str:
     from sftrack.benchmark.jobs import pin_to_one_thread
     from sftrack.config import resolve_device
@@ -285,7 +299,13 @@ def _device(args: argparse.Namespace) -> str:
 
 
 def _execute(
-    args: argparse.Namespace, campaign: "Campaign", courses: "Iterable[Course]", entrants: "Sequence[Entrant]", *, quiet: bool = False
+    args: argparse.Namespace,
+    campaign: "Campaign",
+    courses: "Iterable[Course]",
+    entrants: "Sequence[Entrant]",
+    mirror: "Mirror | None",
+    *,
+    quiet: bool = False,
 ) -> int:
     """Do what is missing of some entrants and say how each did; returns how many sequences failed."""
     from sftrack.benchmark.jobs import Done, Failed
@@ -297,6 +317,9 @@ def _execute(
     for course in courses:
         for job in campaign.jobs(course, entrants):
             jobs.setdefault((job.folder.path, job.video.name), job)  # OTB-2013 is a part of OTB-100
+    if mirror is not None:
+        for folder in campaign.folders():
+            mirror.send_missing(folder)
     for note in campaign.notes:
         say(note)
     campaign.notes.clear()
@@ -308,6 +331,8 @@ def _execute(
             event.job.folder.clear_failure(event.job.video.name)
         elif isinstance(event, Failed):
             event.job.folder.write_failure(event.job.video.name, event.reason, event.details)
+        if mirror is not None and isinstance(event, Done | Failed):
+            mirror.send(event.job.folder, event.job.video.name)
     for course in courses:
         for entrant in () if quiet else entrants:
             _tell(args, course, entrant.name, _standing(campaign, course, entrant.name))
@@ -319,6 +344,10 @@ def _execute(
 def _engine(args: argparse.Namespace, device: str) -> "Engine":
     from sftrack.benchmark.jobs import ProcessEngine, SerialEngine
 
+    if args.engine == "ray":
+        from sftrack.benchmark.ray_engine import RayEngine
+
+        return RayEngine(args.address, device)
     if args.jobs == 1:
         return SerialEngine(device)
     devices = [device]

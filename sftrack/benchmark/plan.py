@@ -91,6 +91,10 @@ class Campaign:
         self._stack.close()
         self._held.clear()
 
+    def folders(self) -> list[RunFolder]:
+        """The folders that are held."""
+        return [RunFolder(path) for path in self._held]
+
     def jobs(self, course: Course, entrants: Iterable[Entrant]) -> list[Job]:
         """What each entrant has still to do. Sequences whose files are damaged are noted as failures.
 

@@ -66,6 +66,10 @@ class RunFolder:
         counts = {_count_lines(path) for path in paths}
         return len(counts) == 1 and counts != {0}
 
+    def paths(self, sequence: str) -> tuple[Path, ...]:
+        """Every file that a sequence may have here."""
+        return tuple(self._file(sequence, kind) for kind in (TIMES, SCORES, BOXES, FAILED))
+
     def read(self, sequence: str) -> SequenceResult:
         """The result of a sequence.
 

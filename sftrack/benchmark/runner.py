@@ -4,7 +4,7 @@ import random
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,14 +72,15 @@ def track(job: Job, device: str) -> Iterator[FrameResult]:
     box = job.video.boxes_xywh[0]
     if not np.isfinite(box).all():
         raise SourceError(f"expected the target of {job.video.dataset}/{job.video.name} on its first frame, it is absent there")
-    channels = recorded_channels(job) if job.entrant.sources else job.entrant.channels
+    job = with_recordings(job)
+    channels = job.entrant.channels
     trackers = create_channels(channels, device)
     if job.entrant.pipeline is None:
         yield from _track_alone(trackers[channels[0].name], job.video, box)
         return
     with SFTracker(trackers, job.entrant.pipeline, device=device) as fused:
         # A replay counts its rows by calls, and a channel that is restarted does the upcoming frame twice.
-        yield from _track_fused(fused, job.video, box, reads_ahead=not job.entrant.sources)
+        yield from _track_fused(fused, job.video, box, reads_ahead=all(channel.tracker != "replay" for channel in channels))
 
 
 def _track_alone(tracker: Tracker, video: Sequence, box_xywh: BoxXYWH) -> Iterator[FrameResult]:
@@ -116,12 +117,14 @@ def fix_seeds(seed: int, name: str) -> None:
     cv2.setRNGSeed(number & 0x7FFFFFFF)
 
 
-def recorded_channels(job: Job) -> tuple[ChannelConfig, ...]:
-    """Channels that replay what the job's sources have recorded of its sequence.
+def with_recordings(job: Job) -> Job:
+    """The job with channels that replay what its sources have recorded of its sequence; itself where it has no sources.
 
     Raises:
         SourceError: a recording that is missing, or of another length.
     """
+    if not job.entrant.sources:
+        return job
     video, channels = job.video, []
     for channel in job.entrant.channels:
         folder = RunFolder.of(job.out, video.dataset, job.entrant.sources[channel.name])
@@ -132,4 +135,4 @@ def recorded_channels(job: Job) -> tuple[ChannelConfig, ...]:
             raise SourceError(f"expected {len(video)} recorded boxes in {folder.path / video.name}.txt, found {len(kept.boxes_xywh)}")
         boxes = kept.boxes_xywh - np.array([video.first_pixel, video.first_pixel, 0.0, 0.0])
         channels.append(ChannelConfig(channel.name, "replay", {"boxes_xywh": boxes, "scores": kept.scores}))
-    return tuple(channels)
+    return replace(job, entrant=replace(job.entrant, channels=tuple(channels), sources={}))

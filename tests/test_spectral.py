@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sftrack.spectral import exact, power_step
 from sftrack.spectral.gaussian import smooth
+from sftrack.spectral.iteration import iterate
 from sftrack.spectral.power import STRIPE_PIXELS, BatchGraph, TensorGraph
 from tests.spectral_reference import made, reference, volumes
 
@@ -129,6 +130,15 @@ def test_smoothing_by_shifts_equals_opencvs(kernel_size: tuple[int, int, int], m
         device = torch.device("meta")
 
     torch.testing.assert_close(smooth(volume.as_subclass(Elsewhere), kernel_size).as_subclass(torch.Tensor), expected)
+
+
+def test_nothing_in_the_tensor_form_is_bound_to_the_cpu() -> None:
+    """A stand-in for GPUs: tensors of another device that know their shapes only."""
+    x, s, f = (torch.empty(2, 4, 6, 5, device="meta") for _ in range(3))
+    stepped = TensorGraph(s, [f, s], p=0.2, alpha=1.0, kernel_size=(3, 5, 5)).multiply(x)
+    assert (stepped.device.type, stepped.shape) == ("meta", (2, 4, 6, 5))
+    finished = iterate(TensorGraph(s, [f], p=0.2, alpha=1.0, kernel_size=(3, 5, 5)), x, s, iterations=3, binarize_after=1, slope=10.0)
+    assert finished.device.type == "meta"
 
 
 @pytest.mark.parametrize("channels", [1, 2])

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +195,21 @@ def test_both_forms_of_the_graph_give_the_same_segmentation(mode: str, dtype: to
     plain = sfseg(s.clone().requires_grad_(), f, mode=mode).detach()
     torch.testing.assert_close(sfseg(s, f, mode=mode), plain, atol=1e-5, rtol=1e-5)
     assert plain.dtype == dtype
+
+
+@given(st.integers(0, 10**6), st.integers(0, 3), st.integers(0, 3), st.integers(0, 11), st.data())
+@settings(deadline=None, max_examples=20)
+def test_a_part_of_a_video_with_its_neighbours_gives_what_the_whole_gives(
+    seed: int, iterations: int, binarize_after: int, first: int, data: st.DataObject
+) -> None:
+    """Each iteration reaches kt // 2 frames further and frames are scaled one by one, so long videos can be worked on in parts."""
+    s, f = volumes(seed, 2, (12, 6, 7))
+    last = data.draw(st.integers(first + 1, 12))
+    reach = 2 * iterations
+    start, stop = max(first - reach, 0), min(last + reach, 12)
+    run = partial(sfseg, iterations=iterations, binarize_after=binarize_after)
+    whole, part = run(s, f), run(s[start:stop], f[start:stop])
+    torch.testing.assert_close(part[first - start : last - start], whole[first:last], atol=1e-9, rtol=1e-9)
 
 
 def test_gradients_flow_through_all_iterations() -> None:

@@ -387,7 +387,7 @@ def _tell(
         parts.append("truth not public")
     if speed is not None:
         parts.append(f"{speed.frames_per_second:.1f} frames/s")
-    say(f"{course.suite.title:24s} {title or entrant:34s} {'; '.join(parts)}", stdout=True)
+    say(f"{course.suite.title:30s} {title or entrant:30s} {'; '.join(parts)}", stdout=True)
 
 
 def _once(items: "Iterable[Any]") -> list[Any]:

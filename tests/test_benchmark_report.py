@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable
@@ -214,6 +215,7 @@ def test_folders_of_pytracking_are_read_at_every_level(course: Course, tmp_path:
     above = find_contenders(course, tmp_path / "tracking_results")
     assert [(one.name, len(one.runs)) for one in above] == [("dimp/dimp50", 3)]
     row = read_board(course, above).rows[0]
+    assert [one.name for one in find_contenders(course, tmp_path)] == ["dimp/dimp50"]
     single = find_contenders(course, tmp_path / "tracking_results" / "dimp" / "dimp50_001", "mine")
     assert [(one.name, len(one.runs)) for one in single] == [("mine", 1)]
     middle = read_board(course, single).rows[0].standing
@@ -259,13 +261,22 @@ def test_folders_of_the_got10k_toolkit_are_read_with_its_times(course: Course, t
     assert standing.speed.frames_per_second == pytest.approx(20.0)
 
 
+@pytest.mark.parametrize(("suite_key", "origin"), [("nfs", "NfS/30/SiamFC"), ("nfs240", "NfS/240/SiamFC")])
+def test_each_rate_of_nfs_has_its_own_results(tmp_path: Path, suite_key: str, origin: str) -> None:
+    for number in ("30", "240"):
+        write_text(tmp_path / "NfS" / number / "SiamFC" / "Gymnastics.txt", np.full((5, 4), 10.0))
+    write_text(tmp_path / "truth" / "Gymnastics.txt", np.full((5, 4), 10.0))
+    course = read_truth(SUITES[suite_key], tmp_path / "truth")
+    contenders = find_contenders(course, tmp_path / "NfS")
+    assert [(one.name, one.origin) for one in contenders] == [("SiamFC", tmp_path / origin)]
+
+
 def test_repetitions_on_got10k_are_runs(otb: Path, tmp_path: Path) -> None:
     root = tmp_path / "GOT-10k"
     course_otb = read_course(SUITES["otb"], otb)
     truth = boxes_of(course_otb, "Deer")
-    (root / "val").mkdir(parents=True)
-    (root / "val" / "GOT-10k_Val_000001").symlink_to(otb / "Deer" / "img")
-    write_text(otb / "Deer" / "img" / "groundtruth.txt", truth)
+    shutil.copytree(otb / "Deer" / "img", root / "val" / "GOT-10k_Val_000001")
+    write_text(root / "val" / "GOT-10k_Val_000001" / "groundtruth.txt", truth)
     course = read_course(SUITES["got10k"], root)
     home = tmp_path / "results" / "GOT-10k" / "SiamFC" / "GOT-10k_Val_000001"
     for run, off in ((1, 0.0), (2, 100.0), (3, 100.0)):
@@ -273,7 +284,6 @@ def test_repetitions_on_got10k_are_runs(otb: Path, tmp_path: Path) -> None:
     write_text(home / "GOT-10k_Val_000001_time.txt", np.full((FRAMES, 3), [0.1, 0.2, 0.2]), form="%.8f")
     (one,) = find_contenders(course, tmp_path / "results")
     row = read_board(course, [one]).rows[0]
-    (otb / "Deer" / "img" / "groundtruth.txt").unlink()
     assert row.name == "SiamFC (3 runs)"
     assert row.standing.overall is not None
     assert row.standing.overall.average_overlap == pytest.approx(1 / 3)

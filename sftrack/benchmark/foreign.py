@@ -38,15 +38,19 @@ _FOLDERS = {
     "otb50": ("OTB50", "OTBtb50"),
     "uav123": ("UAV123",),
     "uav123-10fps": ("UAV123_10fps", "UAV123-10fps", "UAV10"),
-    "nfs": ("NFS", "NFS30", "NfS", "30"),
-    "nfs240": ("NFS240", "NfS", "240"),
-    "got10k": ("GOT-10k", "GOT10k", "val"),
-    "got10k-test": ("GOT-10k", "GOT10k", "test"),
+    "nfs": ("NFS", "NFS30", "NfS"),
+    "nfs240": ("NFS240", "NfS"),
+    "got10k": ("GOT-10k", "GOT10k"),
+    "got10k-test": ("GOT-10k", "GOT10k"),
     "trackingnet": ("TrackingNet",),
-    "lasot": ("LaSOT", "tracking_results"),
+    "lasot": ("LaSOT",),
     "davis": ("DAVIS",),
 }
 """What toolkits call the folder of a benchmark. OTB-2013 and OTB-50 are also read from the results of OTB-100, of which they are parts."""
+_RATES = {"nfs": ("30", "240"), "nfs240": ("240", "30")}
+"""The GOT-10k toolkit has a level for the frames/s of NFS: that of a benchmark, and the other one."""
+_GENERIC = {"results", "tracking-results"}
+"""Levels that say nothing about a tracker, as `spelled` has them."""
 
 
 @dataclass
@@ -108,8 +112,8 @@ def _contender(course: Course, name: str, members: list[tuple[Path, _Found]]) ->
 def _box_files(course: Course, folder: Path) -> Iterator[tuple[Path, Path, str, int, bool]]:
     """Every box file of a benchmark: the tracker's folder, the file, its sequence, its run, whether it has a prefix of pytracking."""
     names = {spelled(video.name): video.name for video in course.videos}
-    own = {spelled(text) for text in _FOLDERS[course.suite.key]} | {spelled(text) for text in _wider(course.suite)}
-    others = {spelled(text) for texts in _FOLDERS.values() for text in texts} - own
+    others = {spelled(text) for texts in _FOLDERS.values() for text in texts} - _levels(course.suite)
+    others |= set(_RATES.get(course.suite.key, ())[1:])
     for at, folders, files in os.walk(folder):
         folders[:] = sorted(text for text in folders if spelled(text) not in others)
         home = Path(at)
@@ -127,15 +131,16 @@ def _box_files(course: Course, folder: Path) -> Iterator[tuple[Path, Path, str, 
                 yield home.parent if repeated else home, home / file, sequence, int(repeated[1]) if repeated else 0, bool(prefix)
 
 
-def _wider(suite: Suite) -> tuple[str, ...]:
-    """Folders of the benchmark of which another is a part."""
+def _levels(suite: Suite) -> set[str]:
+    """Names of folders that say no more than that they hold this benchmark, or the one of which it is a part, as `spelled` has them."""
     whole = max((other for other in SUITES.values() if other.dataset == suite.dataset), key=lambda other: other.size)
-    return _FOLDERS[whole.key]
+    names = (*_FOLDERS[suite.key], *_FOLDERS[whole.key], *_RATES.get(suite.key, ())[:1])
+    return {spelled(name) for name in names}
 
 
 def _name_of(suite: Suite, folder: Path, home: Path) -> str:
     """Name of a tracker: the folders from the one that the user has named, without levels that only say which data set it is."""
-    levels = {spelled(text) for text in (*_FOLDERS[suite.key], *_wider(suite))}
+    levels = _levels(suite) | _GENERIC
     parts = [part for part in home.relative_to(folder).parts if spelled(part) not in levels] or [home.resolve().name]
     return run_name("/".join(parts)).removesuffix("_tracking_result")
 

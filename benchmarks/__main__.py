@@ -9,7 +9,11 @@ BENCHMARKS = {
     "channels": "the study of candidates behind the light preset",
     "harness": "what benchmark mode costs per frame, and what a second process brings",
     "masks": "Jaccard of NN_feat2seg given the true box, beside the box itself and GrabCut",
+    "eigenvector": "angle and IoU between SFSeg and the exact eigenvector; the online window against the whole video",
+    "noise": "SFSeg++ weights of channels replaced by noise, and small 2D and 3D networks as learned ensembles",
     "pipeline": "frames per second and milliseconds per stage, end to end",
+    "published_masks": "J, F and TCONT of published masks, refined by SFSeg and combined by SFSeg++, before and after",
+    "spectral": "milliseconds of one spectral iteration beside the published way, and 100 iterations against number of nodes",
     "trackers": "milliseconds of every deep tracker beside OpenCV's TrackerNano, parameters, multiply-accumulates",
 }
 
@@ -18,7 +22,7 @@ def main(arguments: list[str]) -> int:
     """Run one benchmark; returns its exit code."""
     if not arguments or arguments[0] not in BENCHMARKS:
         for name, what in BENCHMARKS.items():
-            print(f"python -m benchmarks {name:10s} {what}", file=sys.stderr)
+            print(f"python -m benchmarks {name:15s} {what}", file=sys.stderr)
         return 0 if arguments in (["-h"], ["--help"]) else 2
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as the program does
     return int(importlib.import_module(f"benchmarks.{arguments[0]}").main(arguments[1:]))

@@ -80,8 +80,6 @@ def _defect(estimate: Estimate, frame_size_wh: tuple[int, int]) -> str | None:
         return "the box lies outside the frame"
     if not 0.0 <= estimate.score <= 1.0:
         return f"the score is not in [0, 1]: {estimate.score}"
-    if estimate.expected_overlap is not None and not 0.0 <= estimate.expected_overlap <= 1.0:
-        return f"the expected overlap is not in [0, 1]: {estimate.expected_overlap}"
     return None if estimate.mask is None else _mask_defect(estimate.mask)
 
 

@@ -46,7 +46,7 @@ class Evidence:
 
     Attributes:
         boxes_xywh: `(K, 4)`.
-        scores: the channels' own confidences, `(K,)`; their expected overlaps where they know them.
+        scores: the channels' own confidences, `(K,)`.
         masks: their segmentations, `(K, h, w)`.
         descriptors: signatures of what they segmented, `(K, D)`.
         looks: how much each box looks like the target, `(K, 3)`, see `appearance`.
@@ -166,14 +166,11 @@ class Combiner:
         return cls(load_network(CombineNet(), bundled_path("combine")), sharpness)
 
     @torch.inference_mode()
-    def weigh(self, features: NDArray[np.float32], known: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Overlaps `(K,)` in [0, 1] and weights `(K,)` that sum to 1, from features `(K, F)`.
-
-        `known`: overlaps that the channels themselves expect, `(K,)`, from calibration; NaN where the network has to predict it.
-        """
-        predicted = self._network(torch.from_numpy(features)[None])[0].sigmoid()
-        overlaps = torch.where(torch.from_numpy(np.isnan(known)), predicted.double(), torch.from_numpy(known))
-        return overlaps.numpy(), functional.softmax(overlaps * self._sharpness, dim=0).numpy()
+    def weigh(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Features `(K, F)` to predicted overlaps `(K,)` in [0, 1] and weights `(K,)` that sum to 1."""
+        overlap = self._network(torch.from_numpy(features)[None])[0].sigmoid()
+        weights = functional.softmax(overlap * self._sharpness, dim=0)
+        return overlap.double().numpy(), weights.double().numpy()
 
 
 def fuse(masks: NDArray[np.float32], weights: NDArray[np.float64], unary: Literal["weighted", "median", "best"] = "weighted") -> SoftMask:

@@ -27,7 +27,6 @@ _RANGES = {
     "unary_power": (0.0, 10.0),
     "alpha": (0.0, 1.0),
     "vote_share": (0.0, 1.0),
-    "known_vote_share": (0.0, 1.0),
     "uncertain_below": (0.0, 1.0),
     "lost_below": (0.0, 1.0),
     "lost_after": (1, 10_000),
@@ -78,8 +77,6 @@ class PipelineConfig:
     """Who reads the box from the refined segmentation: NN_seg2box, or the extremes of what is above one half."""
     vote_share: float = 0.3
     """How much of the fused box comes from the channels' boxes themselves; the rest is what NN_seg2box reads from the segmentation."""
-    known_vote_share: float = 0.7
-    """The same for channels that know their overlap from calibration (`Estimate.expected_overlap`)."""
     uncertain_below: float = 0.5
     """Score under which a frame counts as uncertain."""
     lost_below: float = 0.3

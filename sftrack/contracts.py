@@ -90,14 +90,11 @@ class Estimate:
         score: its own confidence in [0, 1]; 0 where it says that the target is lost, 1 where it has no measure of its own.
         mask: from trackers that segment: the target's probability in each pixel, or how much of the pixel is the target's; else None.
             The pipeline takes it in place of what NN_feat2seg would see in the box.
-        expected_overlap: from trackers whose score was calibrated: the overlap with the target, in [0, 1], that boxes of this score had on
-            average; else None. The pipeline takes it in place of what its own network would predict.
     """
 
     box_xywh: BoxXYWH
     score: float
     mask: RegionMask | None = None
-    expected_overlap: float | None = None
 
 
 @runtime_checkable

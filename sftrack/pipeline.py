@@ -219,12 +219,8 @@ class SFTracker:
 
     def _fuse(self, image_rgb: ImageRGB, live: list[Channel], target: Target, upcoming_rgb: ImageRGB | None) -> NDArray[np.float64]:
         """From the channels' boxes to the fused box; returns the channels' weights."""
-        estimates = [channel.estimate for channel in live if channel.estimate]
-        boxes = np.array([estimate.box_xywh for estimate in estimates])
-        known = np.array([np.nan if estimate.expected_overlap is None else estimate.expected_overlap for estimate in estimates])
-        is_known = np.isfinite(known)
-        own_scores = np.array([estimate.score for estimate in estimates])
-        scores = np.where(is_known, known, own_scores)
+        boxes = np.array([channel.estimate.box_xywh for channel in live if channel.estimate])
+        scores = np.array([channel.estimate.score for channel in live if channel.estimate])
         record = np.array([target.record[channel.name] for channel in live])
         trusted = leader(boxes, record * (0.1 + scores))
         window = self._window_on(box_around(center_xy(boxes[trusted]), target.box_xywh[2:]))
@@ -254,7 +250,7 @@ class SFTracker:
         )
         with self._timed("combine"):
             features = evidence.features()
-            [(overlaps, weights)] = self._workers.run([partial(self._combiner.weigh, features, known)])
+            [(overlaps, weights)] = self._workers.run([partial(self._combiner.weigh, features)])
             weights = agree(boxes, overlaps, weights)
         with self._timed("spectral"):
             refined = self._spectral.push(fuse(seen.masks, weights, self.config.unary), window)
@@ -265,16 +261,14 @@ class SFTracker:
             if self.config.box_from == "mask":
                 read = box_of_mask(refined > 0.5)
                 box = read if np.isfinite(read).all() else weights @ boxes_in_window
-            share = weights @ np.where(is_known, self.config.known_vote_share, self.config.vote_share)
-            box += share * (weights @ boxes_in_window - box)
+            box += self.config.vote_share * (weights @ boxes_in_window - box)
         self.last_step = Step(evidence, features, weights, box_evidence, window)
         target.box_xywh = keep_in_frame(window.to_frame(box), self._frame_size_wh)
         # One network judges the shape of the mask, the other what is under it: both must be content.
         target.window, target.mask, target.score = window, refined, min(float(np.sqrt(expected * (weights @ overlaps))), 1.0)
         # Both learn from the past, so a mistake that lasts convinces them: what does not look like the target at all counts less.
-        # (A channel that was calibrated has compared with the first frame itself.)
         look = target.appearance.looks(crop, box[None], refined[None])[0]
-        target.score *= float(np.clip(max(look.max(), weights @ (is_known * own_scores)) / FAMILIAR_LOOK, 0.0, 1.0))
+        target.score *= float(np.clip(look.max() / FAMILIAR_LOOK, 0.0, 1.0))
         target.look = float(look[:2].max())
         self._remember(live, seen.descriptors, looks, weights, target)
         if target.score > self.config.uncertain_below:

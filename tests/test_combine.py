@@ -53,7 +53,7 @@ def test_any_number_of_channels_is_weighed(combiner: Combiner, count: int) -> No
     features = evidence(random_boxes(count)).features()
     assert features.shape == (count, len(FEATURE_NAMES))
     assert features.dtype == np.float32
-    overlaps, weights = combiner.weigh(features, np.full(len(features), np.nan))
+    overlaps, weights = combiner.weigh(features)
     assert overlaps.shape == weights.shape == (count,)
     assert ((overlaps >= 0) & (overlaps <= 1)).all()
     assert (weights >= 0).all()
@@ -69,27 +69,17 @@ def test_features_and_weights_are_finite_for_any_boxes_and_masks(
     features = evidence(np.array(boxes), masks=masks, previous=np.array(previous)).features()
     assert np.isfinite(features).all()
     assert np.abs(features).max() < 100.0
-    _, weights = combiner.weigh(features, np.full(len(features), np.nan))
+    _, weights = combiner.weigh(features)
     assert np.isfinite(weights).all()
     assert weights.sum() == pytest.approx(1.0, abs=1e-5)
-
-
-def test_what_a_channel_knows_about_its_overlap_replaces_the_prediction(combiner: Combiner) -> None:
-    features = evidence(random_boxes(3)).features()
-    unknown = np.full(3, np.nan)
-    predicted, _ = combiner.weigh(features, unknown)
-    overlaps, weights = combiner.weigh(features, np.array([0.95, np.nan, 0.05]))
-    np.testing.assert_allclose(overlaps, [0.95, predicted[1], 0.05])
-    assert weights[0] > weights[1] > weights[2]
-    assert weights.sum() == pytest.approx(1.0)
 
 
 @given(st.permutations(range(5)))
 @settings(deadline=None, max_examples=20)
 def test_the_order_of_the_channels_does_not_matter(combiner: Combiner, order: list[int]) -> None:
     given_features = evidence(random_boxes(5)).features()
-    _, weights = combiner.weigh(given_features, np.full(len(given_features), np.nan))
-    _, permuted = combiner.weigh(given_features[order], np.full(len(given_features), np.nan))
+    _, weights = combiner.weigh(given_features)
+    _, permuted = combiner.weigh(given_features[order])
     np.testing.assert_allclose(permuted, weights[order], atol=1e-5)
 
 
@@ -143,7 +133,7 @@ def test_with_the_bundled_weights_a_channel_that_everything_speaks_against_hardl
         signature[0],
         signature[0],
     )
-    overlaps, weights = Combiner.bundled(sharpness=12.0).weigh(clear.features(), np.full(len(clear.scores), np.nan))
+    overlaps, weights = Combiner.bundled(sharpness=12.0).weigh(clear.features())
     assert overlaps[2] < overlaps[:2].min()
     assert weights[2] < 0.1
 

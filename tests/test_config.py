@@ -75,7 +75,6 @@ OUT_OF_RANGE = [
     ("alpha", 1.5, "from 0 to 1"),
     ("vote_share", -0.1, "from 0 to 1"),
     ("vote_share", 1.1, "from 0 to 1"),
-    ("known_vote_share", -0.1, "from 0 to 1"),
     ("uncertain_below", 2.0, "from 0 to 1"),
     ("lost_below", -0.5, "from 0 to 1"),
     ("lost_after", 0, "from 1 to 10000"),

@@ -43,7 +43,7 @@ class EvenCombiner(Combiner):
     def __init__(self) -> None:
         pass
 
-    def weigh(self, features: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def weigh(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.ones(len(features)), np.full(len(features), 1.0 / len(features))
 
 
@@ -228,17 +228,6 @@ def test_on_the_first_frame_each_channel_that_started_is_at_the_given_box(tracke
         assert (channel.score, channel.weight, channel.failures, channel.error) == (1.0, 0.0, 0, None)
     assert late.box_xywh is None
     assert late.error == "RuntimeError: no start today"
-
-
-def test_boxes_of_channels_that_know_their_overlap_have_a_share_of_their_own(tracker_of: MakeTracker) -> None:
-    knowing = Scripted([Estimate(box, 0.9, expected_overlap=0.8) for box in CLIP.boxes_xywh[1:]])
-    tracker = tracker_of({"a": knowing, "b": following()}, vote_share=0.2, known_vote_share=0.6)
-    tracker.reader.box_xywh = np.array([20.0, 30.0, 40.0, 50.0])
-    tracker.init(CLIP.images_rgb[0], CLIP.boxes_xywh[0])
-    result = tracker.update(CLIP.images_rgb[1])
-    assert tracker.last_step is not None
-    read = tracker.last_step.window.to_frame(tracker.reader.box_xywh)
-    np.testing.assert_allclose(result.box_xywh, 0.4 * CLIP.boxes_xywh[1] + 0.6 * read, atol=1e-6)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])

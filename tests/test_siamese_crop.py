@@ -25,7 +25,7 @@ from sftrack.trackers.siamese.penalty import (
     hann_window,
     shape_penalty,
 )
-from sftrack.trackers.siamese.procedure import Calibration, Candidates, Settings, SiameseTracker
+from sftrack.trackers.siamese.procedure import Candidates, Settings, SiameseTracker, soften
 from sftrack.trackers.siamese.runner import Comparison, SiameseNetwork
 from sftrack.trackers.siamrpn import VARIANTS, anchors, boxes_from_offsets
 
@@ -239,30 +239,16 @@ def test_a_candidate_that_is_not_finite_is_no_answer_and_does_no_harm(value: flo
     assert tracker.update(image).score == 1.0
 
 
-def test_the_expected_overlap_follows_the_log_odds_of_the_score() -> None:
-    tracker = Canned(Settings(0.0, 0.0, 0.0), np.zeros(1), Calibration(0.6, 0.02))
-    image = np.zeros((80, 120, 3), np.uint8)
-    tracker.init(image, np.array([30.0, 20.0, 40.0, 24.0]))
-    box = np.array([[0], [0], [40], [24]], np.float32)
-    tracker.answer = Candidates(np.full(1, 1.0 / (1.0 + math.exp(-5.0)), np.float32), box)
-    assert tracker.update(image).expected_overlap == pytest.approx(0.7, abs=1e-4)
-    for score, low, high in ((0.0, 0.2, 0.6), (0.5, 0.6, 0.6), (1.0, 0.9, 1.0)):
-        tracker.answer = Candidates(np.full(1, score, np.float32), box)
-        expected = tracker.update(image).expected_overlap
-        assert expected is not None
-        assert low <= expected <= high
-    assert Calibration(0.9, 0.05).overlap(1.0) == 1.0
-    assert Calibration(0.1, 0.05).overlap(0.0) == 0.0
+def test_the_published_score_is_handed_out_unless_it_is_softened() -> None:
+    assert soften(0.93, 1.0) == 0.93
+    assert soften(0.5, 8.0) == pytest.approx(0.5)
+    assert soften(1.0 / (1.0 + math.exp(-12.0)), 8.0) == pytest.approx(1.0 / (1.0 + math.exp(-1.5)), abs=1e-6)
+    assert 0.0 < soften(0.0, 8.0) < soften(0.01, 8.0) < soften(0.99, 8.0) < soften(1.0, 8.0) < 1.0
 
 
-def test_without_calibration_nothing_is_expected() -> None:
-    tracker = Canned(Settings(0.0, 0.0, 0.0), np.zeros(1))
-    tracker.init(np.zeros((80, 120, 3), np.uint8), np.array([30.0, 20.0, 40.0, 24.0]))
-    tracker.answer = Candidates(np.ones(1, np.float32), np.array([[0], [0], [40], [24]], np.float32))
-    assert tracker.update(np.zeros((80, 120, 3), np.uint8)).expected_overlap is None
-
-
-@pytest.mark.parametrize(("name", "value"), [("penalty_k", -0.1), ("penalty_k", math.nan), ("window_influence", 1.5), ("lr", -1.0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("penalty_k", -0.1), ("penalty_k", math.nan), ("window_influence", 1.5), ("lr", -1.0), ("temperature", 0.0)]
+)
 def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"expected {name} .*got {value}"):
         Settings(**{"penalty_k": 0.1, "window_influence": 0.4, "lr": 0.3, name: value})

@@ -8,17 +8,14 @@ from sftrack.engine import fastest_engine
 from .registry import register
 from .siamese.nano import v2, v3
 from .siamese.penalty import boxes_from_distances, grid_points
-from .siamese.procedure import Calibration, Settings
+from .siamese.procedure import Settings
 from .siamese.runner import EngineBuilder, NetworkTracker, Variant, Weights
 
 STRIDE_PX = 16
 """Distance of neighbouring cells of the score map in the search crop."""
 
-CALIBRATION = Calibration(intercept=0.603, slope=0.0190)
-"""Least squares over both versions on the five training videos (2,956 frames; none of DAVIS, OTB100 or UAV123)."""
-
-V2 = Variant("nanotrack-v2", v2, Settings(penalty_k=0.150, window_influence=0.490, lr=0.385), 16, CALIBRATION)
-V3 = Variant("nanotrack-v3", v3, Settings(penalty_k=0.138, window_influence=0.455, lr=0.348), 15, CALIBRATION)
+V2 = Variant("nanotrack-v2", v2, Settings(penalty_k=0.150, window_influence=0.490, lr=0.385), 16)
+V3 = Variant("nanotrack-v3", v3, Settings(penalty_k=0.138, window_influence=0.455, lr=0.348), 15)
 
 
 class NanoTrack(NetworkTracker):
@@ -44,9 +41,10 @@ def nanotrack_v2(
     penalty_k: float = V2.settings.penalty_k,
     window_influence: float = V2.settings.window_influence,
     lr: float = V2.settings.lr,
+    temperature: float = V2.settings.temperature,
 ) -> NanoTrack:
     """Version 2; see `NetworkTracker` and `Settings` for the arguments."""
-    return NanoTrack(V2, Settings(penalty_k, window_influence, lr), weights, device, precision)
+    return NanoTrack(V2, Settings(penalty_k, window_influence, lr, temperature=temperature), weights, device, precision)
 
 
 @register("nanotrack-v3")
@@ -58,6 +56,7 @@ def nanotrack_v3(
     penalty_k: float = V3.settings.penalty_k,
     window_influence: float = V3.settings.window_influence,
     lr: float = V3.settings.lr,
+    temperature: float = V3.settings.temperature,
 ) -> NanoTrack:
     """Version 3; see `NetworkTracker` and `Settings` for the arguments."""
-    return NanoTrack(V3, Settings(penalty_k, window_influence, lr), weights, device, precision)
+    return NanoTrack(V3, Settings(penalty_k, window_influence, lr, temperature=temperature), weights, device, precision)

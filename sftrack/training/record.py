@@ -38,7 +38,7 @@ class TeachingCombiner(Combiner):
         self._skill, self._rng = skill, rng
         self.overlaps = np.zeros(0)
 
-    def weigh(self, features: NDArray[np.float32], known: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def weigh(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """See `Combiner`; looks at `overlaps` instead of the features."""
         votes = np.exp(12.0 * self._skill * (self.overlaps + self._rng.normal(0.0, 0.1, len(features))))
         return self.overlaps, votes / votes.sum()

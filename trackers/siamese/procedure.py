@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftrack.boxes import center_xy, checked_box
-from sftrack.contracts import BoxXYWH, Estimate, ImageRGB
+from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.errors import ConfigError, NotInitialisedError
 
 from ..base import BoxTracker
@@ -31,16 +31,21 @@ class Settings:
         window_influence: share of the window, which prefers the middle, in a candidate's total, in [0, 1].
         lr: how far the size follows a candidate of score 1 and penalty 1, in [0, 1].
         instance_size: side of the search crop in pixels, as the network takes it.
+        temperature: what the log-odds of the score that is handed out are divided by (Guo et al., ICML 2017); 1 is the published score.
+            The choice among candidates and the rate of the size keep to the published one.
     """
 
     penalty_k: float
     window_influence: float
     lr: float
     instance_size: int = 255
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.penalty_k) and self.penalty_k >= 0.0):
             raise ConfigError(f"expected penalty_k >= 0, got {self.penalty_k}")
+        if not (np.isfinite(self.temperature) and self.temperature > 0.0):
+            raise ConfigError(f"expected temperature > 0, got {self.temperature}")
         for name in ("window_influence", "lr"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"expected {name} in [0, 1], got {getattr(self, name)}")
@@ -64,20 +69,12 @@ class Candidates:
     boxes: NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """How the overlap with the target goes with the score: `intercept + slope * log(score / (1 - score))` on average.
-
-    The scores of these networks are near 1 as long as they see the target at all; only their log-odds tell how well the box fits.
-    """
-
-    intercept: float
-    slope: float
-
-    def overlap(self, score: float) -> float:
-        """The expected overlap in [0, 1] of a box with this score; scores of 0 and 1 are taken as the float32 next to them."""
-        kept = min(max(score, 1e-7), 1.0 - 6e-8)
-        return min(max(self.intercept + self.slope * math.log(kept / (1.0 - kept)), 0.0), 1.0)
+def soften(score: float, temperature: float) -> float:
+    """The score in [0, 1] whose log-odds are those of `score`, divided; those of 0 and 1 are as far as float32 reaches."""
+    if temperature == 1.0:
+        return score
+    kept = min(max(score, 1e-7), 1.0 - 6e-8)
+    return 1.0 / (1.0 + math.exp(math.log((1.0 - kept) / kept) / temperature))
 
 
 class SiameseTracker(BoxTracker):
@@ -87,16 +84,10 @@ class SiameseTracker(BoxTracker):
     procedure takes `x + (w - 1) / 2`).
     """
 
-    def __init__(self, settings: Settings, window: NDArray[np.float64], calibration: Calibration | None = None) -> None:
-        """`window`: the preference of each of the N candidates, `(N,)`; `calibration`: None where nobody measured it."""
+    def __init__(self, settings: Settings, window: NDArray[np.float64]) -> None:
+        """`window`: the preference of each of the N candidates, `(N,)`."""
         self._settings = settings
         self._window = window
-        self._calibration = calibration
-
-    def update(self, image_rgb: ImageRGB) -> Estimate:
-        """See `BoxTracker`."""
-        estimate = super().update(image_rgb)
-        return replace(estimate, expected_overlap=self._calibration.overlap(estimate.score)) if self._calibration else estimate
 
     def _set_template(self, crop_rgb: ImageRGB) -> None:
         """Remember the target as it looks in the first frame's crop, `(127, 127, 3)`."""
@@ -134,7 +125,7 @@ class SiameseTracker(BoxTracker):
         choice = self._move(self._compare(crop), EXEMPLAR_SIZE_PX / context, (image_rgb.shape[1], image_rgb.shape[0]))
         if choice is None:
             return None, 0.0
-        return np.concatenate([self._center - self._size / 2.0, self._size]), choice.score
+        return np.concatenate([self._center - self._size / 2.0, self._size]), soften(choice.score, self._settings.temperature)
 
     def _move(self, candidates: Candidates, scale: float, frame_size_wh: tuple[int, int]) -> Choice | None:
         """Choose a candidate and let centre and size follow it; None, and nothing moves, where the best one is not finite.

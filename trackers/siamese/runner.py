@@ -17,7 +17,7 @@ from sftrack.feat2seg import fold
 from ..checkpoints import load_into, load_state_dict
 from ..registry import nearest_hint
 from .penalty import hann_window
-from .procedure import EXEMPLAR_SIZE_PX, Calibration, Candidates, Settings, SiameseTracker
+from .procedure import EXEMPLAR_SIZE_PX, Candidates, Settings, SiameseTracker
 
 Weights = str | Path | Mapping[str, Tensor] | None
 EngineBuilder = Callable[[nn.Module, Sequence[Tensor], str, torch.dtype], Engine]
@@ -76,14 +76,12 @@ class Variant:
         network: builds it.
         settings: its hyper-parameters.
         score_size: rows and columns S of its score map.
-        calibration: how good its boxes are by their score, where that was measured.
     """
 
     weights: str
     network: Callable[[], SiameseNetwork]
     settings: Settings
     score_size: int
-    calibration: Calibration | None = None
 
 
 def variant_of(variants: Mapping[str, Variant], name: str) -> Variant:
@@ -119,7 +117,7 @@ class NetworkTracker(SiameseTracker):
         precision: str,
         build: EngineBuilder = fastest_engine,
     ) -> None:
-        super().__init__(settings, np.tile(hann_window(variant.score_size), shapes), variant.calibration)
+        super().__init__(settings, np.tile(hann_window(variant.score_size), shapes))
         if precision not in PRECISIONS:
             raise ConfigError(f"expected precision out of {', '.join(PRECISIONS)}, got '{precision}'")
         dtype = PRECISIONS[precision]

@@ -202,6 +202,18 @@ def test_only_common_sequences_are_judged_when_asked(course: Course, tmp_path: P
     assert {row for row, _ in board_grid(common).best} == {0}
 
 
+def test_the_conventions_of_another_toolkit_may_be_taken(otb: Path, course: Course, bench: Bench) -> None:
+    write_own(course, Path("out"), "good", 1.0)
+    plain, other = (
+        bench("report", "--out", "out", "--root", otb, "--to", name, *flags)
+        for name, flags in (("a", ()), ("b", ("--conventions", "got10k")))
+    )
+    assert "21 overlap thresholds" in plain.out
+    assert "101 overlap thresholds; mean over frames" in other.out
+    aucs = [float(next(csv.DictReader(Path(name, "summary.csv").read_text().splitlines()))["success_auc"]) for name in ("a", "b")]
+    assert aucs[0] != aucs[1]
+
+
 def test_folders_of_pytracking_are_read_at_every_level(course: Course, tmp_path: Path) -> None:
     names = {"Deer": "Deer", "Girl": "Girl", "Jogging-1": "Jogging_1", "Jogging-2": "Jogging_2"}
     for run in range(3):
@@ -362,6 +374,14 @@ def test_export_for_the_got10k_toolkit_comes_back_the_same(course: Course, bench
     assert ours.standing.overall is not None
     assert back.standing.overall is not None
     assert back.standing.overall.as_dict() == ours.standing.overall.as_dict()
+
+
+def test_what_the_got10k_toolkit_counts_otherwise_is_said(tmp_path: Path) -> None:
+    with RunFolder.of(tmp_path, "OTB100", "light").writing("Tiger1", 1) as writer:
+        writer.write(np.array([1.0, 2.0, 3.0, 4.0]), 0.1, 1.0)
+    notes = export("got10k", SUITES["otb"], tmp_path, tmp_path / "to").notes
+    assert "Tiger1 has no boxes for the first 5 images" in notes[1]
+    assert len(export("pytracking", SUITES["otb"], tmp_path, tmp_path / "there").notes) == 1
 
 
 def test_a_submission_to_got10k_is_a_zip_of_folders_with_repetitions(tmp_path: Path) -> None:

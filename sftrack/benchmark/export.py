@@ -39,12 +39,14 @@ class Format:
         files_of: the files of an entrant's sequence: takes the suite, the entrant's name, the sequence, its result and the run from 0.
         folder_of: the folder of an entrant that a server takes as a zip file, None where nothing is sent.
         repeating: the benchmarks of which several runs are repetitions by one entrant; elsewhere each run is an entrant.
+        notes_of: what a user should know about some of the sequences.
     """
 
     suites: tuple[str, ...]
     files_of: Callable[[Suite, str, str, SequenceResult, int], Files]
     folder_of: Callable[[Suite, str], Path | None]
     repeating: tuple[str, ...] = ()
+    notes_of: Callable[[Suite, Sequence[str]], list[str]] = lambda suite, names: []
 
 
 def export(format_name: str, suite: Suite, out: Path, to: Path, only: Iterable[str] = ()) -> Exported:
@@ -78,6 +80,7 @@ def export(format_name: str, suite: Suite, out: Path, to: Path, only: Iterable[s
         run = counts[name] = counts.get(name, -1) + 1
         if len(names) < suite.size:
             notes.append(f"{folder.path}: {len(names)} of {suite.size} sequences of {suite.title}; a server would refuse it")
+        notes += [f"{folder.path}: {text}" for text in form.notes_of(suite, names)]
         for sequence in names:
             _write(to, form.files_of(suite, name, sequence, folder.read(sequence), run))
         if (packed := form.folder_of(suite, name)) is not None:
@@ -159,6 +162,15 @@ def _got10k_folder(suite: Suite, name: str) -> Path:
     return Path("results", level, name)
 
 
+def _got10k_notes(suite: Suite, names: Sequence[str]) -> list[str]:
+    found = [row for row in (find_row(suite.table, name) for name in names) if row is not None] if suite.table is not None else []
+    return [
+        f"{row.name} has no boxes for the first {row.skipped_rows} images, which the GOT-10k toolkit wants; its own `run` makes them"
+        for row in found
+        if row.skipped_rows
+    ]
+
+
 def _trackingnet(suite: Suite, name: str, sequence: str, result: SequenceResult, run: int) -> Files:
     """Comma, 2 decimals, all sequences flat."""
     return {Path(name) / f"{sequence}.txt": _lines(_rounded(box) for box in result.boxes_xywh)}
@@ -185,6 +197,7 @@ FORMATS: Mapping[str, Format] = {
         _got10k,
         lambda suite, name: _got10k_folder(suite, name) if suite.key == "got10k-test" else None,
         repeating=("got10k", "got10k-test"),
+        notes_of=_got10k_notes,
     ),
     "trackingnet": Format(("trackingnet",), _trackingnet, lambda suite, name: Path(name)),
     "lasot": Format(("lasot",), _lasot, lambda suite, name: None),

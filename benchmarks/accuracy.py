@@ -164,8 +164,9 @@ def means(values: Mapping[Target, float]) -> dict[str, float]:
 def _show(table: Table, targets: Sequence[Target]) -> None:
     rows = list(table)
     print("success AUC (mean of the success curve at overlaps 0:0.05:1, first frame left out)")
-    print(f"{'':22s}" + "".join(f"{row[:11]:>12s}" for row in rows))
+    width = max(map(len, rows)) + 2
+    print(f"{'':22s}" + "".join(f"{row:>{width}s}" for row in rows))
     for target in targets:
-        print(f"{target[1]:22s}" + "".join(f"{table[row][target]:12.3f}" for row in rows))
+        print(f"{target[1]:22s}" + "".join(f"{table[row][target]:{width}.3f}" for row in rows))
     for dataset in means(table[rows[0]]):
-        print(f"{'mean ' + dataset:22s}" + "".join(f"{means(table[row])[dataset]:12.3f}" for row in rows))
+        print(f"{'mean ' + dataset:22s}" + "".join(f"{means(table[row])[dataset]:{width}.3f}" for row in rows))

@@ -53,3 +53,15 @@ def test_says_what_it_needs(tmp_path: Path) -> None:
         create("replay", boxes_xywh=BOXES, scores=[1.0])
     with pytest.raises(SourceError, match=r"gone\.txt"):
         create("replay", path=tmp_path / "gone.txt")
+
+
+def test_one_that_went_ahead_is_sent_over_the_same_frame_again() -> None:
+    boxes = np.array([[k, k, 10.0, 10.0] for k in range(5)])
+    tracker = create("replay", boxes_xywh=boxes)
+    frames = [np.zeros((40, 40, 3), np.uint8) for _ in range(4)]
+    tracker.init(frames[0], boxes[0])
+    tracker.update(frames[1])
+    tracker.update(frames[2])
+    tracker.init(frames[1], boxes[1])
+    np.testing.assert_array_equal(tracker.update(frames[2]).box_xywh, boxes[2])
+    np.testing.assert_array_equal(tracker.update(frames[3]).box_xywh, boxes[3])

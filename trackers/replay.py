@@ -17,8 +17,8 @@ from .registry import register
 class Replay(BoxTracker):
     """Hands out one recorded box per update: row k after k updates (row 0 belongs to the frame of `init`).
 
-    A later `init` does not rewind: the pipeline may re-initialise a channel on any frame, and the rows belong to frames. Use a new object
-    for another pass. Rows of NaN and frames after the last row give the last box with score 0.
+    A later `init` does not rewind: the pipeline may re-initialise a channel on any frame, and the rows belong to frames. Only an `init` on the
+    frame before the last one takes that one back: a channel that went ahead is sent over it again. Use a new object for another pass. Rows of NaN and frames after the last row give the last box with score 0.
 
     Args:
         path: text file with one `x,y,w,h` per line (commas, tabs or blanks), 0-based.
@@ -45,12 +45,17 @@ class Replay(BoxTracker):
         if self._scores.shape != (len(boxes),):
             raise ConfigError(f"expected {len(boxes)} scores for tracker 'replay', one per box, got shape {self._scores.shape}")
         self._updates = 0
+        self._last_images: tuple[ImageRGB | None, ImageRGB | None] = (None, None)
 
     def _start(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
-        pass
+        before, last = self._last_images
+        if image_rgb is before and image_rgb is not last:
+            self._updates -= 1
+            self._last_images = (None, before)
 
     def _step(self, image_rgb: ImageRGB) -> tuple[BoxXYWH | None, float]:
         self._updates += 1
+        self._last_images = (self._last_images[1], image_rgb)
         if self._updates >= len(self._boxes):
             return None, 0.0
         return self._boxes[self._updates], float(self._scores[self._updates])

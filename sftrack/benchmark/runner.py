@@ -79,8 +79,7 @@ def track(job: Job, device: str) -> Iterator[FrameResult]:
         yield from _track_alone(trackers[channels[0].name], job.video, box)
         return
     with SFTracker(trackers, job.entrant.pipeline, device=device) as fused:
-        # A replay counts its rows by calls, and a channel that is restarted does the upcoming frame twice.
-        yield from _track_fused(fused, job.video, box, reads_ahead=all(channel.tracker != "replay" for channel in channels))
+        yield from _track_fused(fused, job.video, box)
 
 
 def _track_alone(tracker: Tracker, video: Sequence, box_xywh: BoxXYWH) -> Iterator[FrameResult]:
@@ -94,11 +93,11 @@ def _track_alone(tracker: Tracker, video: Sequence, box_xywh: BoxXYWH) -> Iterat
             yield FrameResult(estimate.box_xywh, time.perf_counter() - began, estimate.score)
 
 
-def _track_fused(tracker: SFTracker, video: Sequence, box_xywh: BoxXYWH, *, reads_ahead: bool) -> Iterator[FrameResult]:
+def _track_fused(tracker: SFTracker, video: Sequence, box_xywh: BoxXYWH) -> Iterator[FrameResult]:
     upcoming: ImageRGB | None = video.frame(0)
     for index in range(len(video)):
         image_rgb = upcoming if upcoming is not None else video.frame(index)
-        upcoming = video.frame(index + 1) if reads_ahead and index + 1 < len(video) else None
+        upcoming = video.frame(index + 1) if index + 1 < len(video) else None
         began = time.perf_counter()
         if index == 0:
             tracker.init(image_rgb, box_xywh)

@@ -17,8 +17,9 @@ from .registry import register
 class Replay(BoxTracker):
     """Hands out one recorded box per update: row k after k updates (row 0 belongs to the frame of `init`).
 
-    A later `init` does not rewind: the pipeline may re-initialise a channel on any frame, and the rows belong to frames. Only an `init` on the
-    frame before the last one takes that one back: a channel that went ahead is sent over it again. Use a new object for another pass. Rows of NaN and frames after the last row give the last box with score 0.
+    A later `init` does not rewind: the pipeline may re-initialise a channel on any frame, and the rows belong to frames. Only an `init`
+    on the frame before the last one takes that one back: a channel that went ahead is sent over it again. Use a new object for another
+    pass. Rows of NaN and frames after the last row give the last box with score 0.
 
     Args:
         path: text file with one `x,y,w,h` per line (commas, tabs or blanks), 0-based.

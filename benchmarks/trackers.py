@@ -143,10 +143,10 @@ def _run(tracker: Tracker, frames: Sequence[ImageRGB], box: BoxXYWH, limit_s: fl
 
 def show_times(times: Mapping[str, Times], threads: int) -> None:
     """Medians over the rounds, and the least and the most."""
-    print(f"\n{threads} thread{'s' if threads > 1 else ''}{'init ms':>32s}{'update ms':>28s}{'frames/s':>12s}")
+    print(f"\n{threads} thread{'s' if threads > 1 else ''}{'init ms':>40s}{'update ms':>32s}{'frames/s':>12s}")
     for label, measured in times.items():
         init, update = (_spread(values) for values in (measured.init_ms, measured.update_ms))
-        print(f"{label:24s}{init:>24s}{update:>26s}{1000.0 / np.median(measured.update_ms):12.1f}")
+        print(f"{label:24s}{init:>32s}{update:>32s}{1000.0 / np.median(measured.update_ms):12.1f}")
     if REFERENCE in times and REFERENCE_FOR in times:
         ratios = np.array(times[REFERENCE].update_ms) / np.array(times[REFERENCE_FOR].update_ms)
         print(f"{REFERENCE_FOR} has {_spread(ratios.tolist())} times the frames/s of {REFERENCE}, same weights, round by round")

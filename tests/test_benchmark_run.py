@@ -241,6 +241,7 @@ def test_otb2013_shares_the_results_of_otb100(otb: Path, bench: Bench) -> None:
         (["--benchmark", "otb", "--root", "DATA", "--tracker", "mosse", "--replay"], "expected a preset or a settings file"),
         (["--benchmark", "otb", "--root", "DATA", "--jobs", "0"], "expected a whole number of at least 1"),
         (["--benchmark", "otb", "--root", "DATA", "--tracker", "test-still", "--out", "/proc/none"], "/proc/none"),
+        (["--benchmark", "otb", "--root", "DATA", "--out", ""], "argument --out: expected a path, got an empty text"),
         (["--benchmark", "otb"], "required: --root"),
     ],
 )

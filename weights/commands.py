@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftrack.errors import ConfigError, WeightsError
+from sftrack.subcommands import Subcommands
 
 if TYPE_CHECKING:
     from .registry import WeightsFile
@@ -27,35 +28,24 @@ Files lie in the folder that SFTRACK_WEIGHTS names, else in the user's cache (do
 
 def add_weights_command(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `weights` and its subcommands to the parser of `sftrack`; each sets `run`, which returns the exit code."""
-    weights = commands.add_parser(
+    weights = Subcommands(
+        commands,
         "weights",
-        help="list, fetch and check the weights of trackers",
+        text="list, fetch and check the weights of trackers",
         description="List, fetch and check the weights of trackers.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        examples=_EXAMPLES,
     )
-    actions = weights.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=type(weights))
-
-    def action(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = actions.add_parser(
-            name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
-        )
-        parser.add_argument("--debug", action="store_true", help="say everything, with the traceback of an error")
-        parser.set_defaults(run=run, verbose=False)
-        return parser
-
-    action("list", _list, "show all registered weights and which are here")
-    fetch = action("fetch", _fetch, "download weights and check them; a broken transfer is taken up again")
+    weights.add("list", _list, "show all registered weights and which are here")
+    fetch = weights.add("fetch", _fetch, "download weights and check them; a broken transfer is taken up again")
     fetch.add_argument("names", nargs="*", metavar="NAME", help="see `sftrack weights list`")
     fetch.add_argument("--preset", metavar="PRESET", help="everything that this preset needs")
     fetch.add_argument("--again", action="store_true", help="replace files that are here")
-    verify = action("verify", _verify, "compare the hash of each file that is here with the published one, or with that on first use")
+    verify = weights.add("verify", _verify, "compare the hash of each file that is here with the published one, or with that on first use")
     verify.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all that are here)")
-    convert = action("convert", _convert, "write a checkpoint as safetensors, with the hash of the original in its metadata")
+    convert = weights.add("convert", _convert, "write a checkpoint as safetensors, with the hash of the original in its metadata")
     convert.add_argument("file", metavar="FILE", type=Path)
     convert.add_argument("--out", metavar="FILE", type=Path, help="default: beside the original")
-    add = action("add", _add, "put a file that was downloaded by hand where trackers find it")
+    add = weights.add("add", _add, "put a file that was downloaded by hand where trackers find it")
     add.add_argument("file", metavar="FILE", type=Path)
     add.add_argument("--name", metavar="NAME", help="whose weights they are (default: by hash, file name or tensors)")
 

@@ -14,9 +14,8 @@ from benchmarks.recordings import shared_folder
 from sftrack.boxes import box_of_mask
 from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.datasets import read_sequence, sequence_names
-from sftrack.feat2seg import Feat2Seg, Segmenter
+from sftrack.feat2seg import Segmenter
 from sftrack.metrics import jaccard
-from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import Window
 
 Mask = NDArray[np.bool_]
@@ -34,7 +33,6 @@ def main(arguments: list[str]) -> int:
     methods: dict[str, Method] = {"box": fill_box, "GrabCut": grab_cut}
     for size_px in (112, 128, 144, 160):
         methods[f"crop {size_px}"] = feat2seg(size_px)
-    methods["144, f32"] = feat2seg(144, torch.float32)
     names = sequence_names("DAVIS", root)
     scores = {method: {name: np.zeros(0) for name in names} for method in methods}
     seconds: dict[str, list[float]] = {method: [] for method in methods}
@@ -85,9 +83,9 @@ CONTEXT = 0.85
 """The box is exact here, so the crop may be tighter than in tracking."""
 
 
-def feat2seg(size_px: int, dtype: torch.dtype | None = None) -> Method:
+def feat2seg(size_px: int) -> Method:
     """The network as the pipeline runs it: crop, segment, paste."""
-    segmenter = Segmenter(load_network(Feat2Seg(), bundled_path("feat2seg")), dtype=dtype)
+    segmenter = Segmenter.bundled()
 
     def run(image: ImageRGB, box: BoxXYWH) -> Mask:
         window = Window.around(box, size_px, CONTEXT)

@@ -37,7 +37,11 @@ class Engine(Protocol):
     """Runs one network."""
 
     def run(self, *inputs: Array | Tensor) -> list[Array]:
-        """All inputs of the module's `forward` to all its outputs, floating-point ones as float32; tensors come from `TorchEngine.keep`."""
+        """All inputs of the module's `forward` to all its outputs, floating-point ones as float32; tensors come from `keep`."""
+        ...
+
+    def keep(self, *inputs: Array | Tensor) -> Sequence[Array | Tensor]:
+        """As `run`, but the outputs stay where the network runs and in its precision, to be given to later runs."""
         ...
 
 
@@ -51,7 +55,7 @@ class TorchEngine:
 
     @torch.inference_mode()
     def keep(self, *inputs: Array | Tensor) -> list[Tensor]:
-        """As `run`, but the outputs stay on the device, in its precision, to be given to later runs."""
+        """See `Engine`: tensors on the device."""
         outputs = self._network(*(self._on_device(place, value) for place, value in enumerate(inputs)))
         return [outputs] if isinstance(outputs, Tensor) else list(outputs)
 
@@ -92,23 +96,29 @@ class OnnxEngine:
         """
         import onnxruntime
 
-        self._names = [f"input{place}" for place in range(len(examples))]
+        names = [f"input{place}" for place in range(len(examples))]
         graph: Any = io.BytesIO()  # which this exporter takes, though the annotation of the joint function asks for a path
         inputs = tuple(example.clone() for example in examples)  # what was made in inference mode cannot be traced
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # that it is the older exporter, and that shapes are constants: both are meant
-            torch.onnx.export(network.eval(), inputs, graph, input_names=self._names, opset_version=OPSET, dynamo=False)
+            torch.onnx.export(network.eval(), inputs, graph, input_names=names, opset_version=OPSET, dynamo=False)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors
         self._session = onnxruntime.InferenceSession(graph.getvalue(), options, providers=["CPUExecutionProvider"])
+        used = {given.name for given in self._session.get_inputs()}
+        self._places = {name: place for place, name in enumerate(names) if name in used}  # the others change no output
 
     def run(self, *inputs: Array | Tensor) -> list[Array]:
         """See `Engine`."""
-        arrays = (value.numpy() if isinstance(value, Tensor) else np.ascontiguousarray(value) for value in inputs)
-        outputs: list[Array] = self._session.run(None, dict(zip(self._names, arrays, strict=True)))
+        arrays = [value.numpy() if isinstance(value, Tensor) else np.ascontiguousarray(value) for value in inputs]
+        outputs: list[Array] = self._session.run(None, {name: arrays[place] for name, place in self._places.items()})
         return outputs
+
+    def keep(self, *inputs: Array | Tensor) -> list[Array]:
+        """See `Engine`: the same as `run`, on a CPU."""
+        return self.run(*inputs)
 
 
 def has_onnxruntime() -> bool:

@@ -1,14 +1,14 @@
 """NN_feat2seg: an image and a box in it become a segmentation of the object in the box (paper, Sec. 5.2, first network).
 
 The paper feeds `[R, G, B, box image]` of whole frames to a U-Net of 4.3 M parameters once per channel, 300 ms each. All channels look at
-the same crop, so here the picture is encoded once (`encode`), and only what depends on the box runs per channel (`decode`, one batch).
+the same crop, so here the picture is encoded once (`encode`), and only what depends on the box runs per channel (`decode`).
 What things are is told by a MobileNetV3-small that learned it from very many pictures (NanoTrack's), where they end by layers of our own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple, Self
+from functools import cache, partial
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from sftrack.boxes import iou
 from sftrack.contracts import BoxXYWH, ImageRGB, SoftMask
+from sftrack.engine import Array, Engine, fastest_engine
 from sftrack.mobilenet_v3 import MobileNetV3
 from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import rasterise
@@ -40,15 +41,28 @@ class SharedConv(nn.ModuleList):
     def __init__(self, shared: int, own: int, outputs: int, *, kernel: int) -> None:
         super().__init__(conv_bn(shared + own, outputs, kernel=kernel))
 
-    def forward(self, shared: Tensor, own: Tensor) -> Tensor:
-        """Features `(1 or B, Cshared, H, W)` of the picture and `(B, Cown, H, W)` of the boxes to `(B, Cout, H, W)`."""
+    @property
+    def _conv(self) -> nn.Conv2d:
         conv = self[0]
         assert isinstance(conv, nn.Conv2d)
-        of_shared, of_own = conv.weight[:, : shared.shape[1]], conv.weight[:, shared.shape[1] :]
-        margin = conv.kernel_size[0] // 2
-        joined = functional.conv2d(own, of_own, conv.bias, padding=margin) + functional.conv2d(shared, of_shared, padding=margin)
-        result: Tensor = self[1](joined)
+        return conv
+
+    def of_picture(self, shared: Tensor) -> Tensor:
+        """The picture's part, from its channels `(1 or B, Cshared, H, W)` to `(1 or B, Cout, H, W)`."""
+        conv = self._conv
+        return functional.conv2d(shared, conv.weight[:, : shared.shape[1]], padding=conv.padding)
+
+    def forward(self, of_picture: Tensor, own: Tensor) -> Tensor:
+        """The picture's part and the boxes' channels `(B, Cown, H, W)` to `(B, Cout, H, W)`."""
+        conv = self._conv
+        of_boxes = functional.conv2d(own, conv.weight[:, -own.shape[1] :], conv.bias, padding=conv.padding)
+        result: Tensor = self[1](of_boxes + of_picture)
         return result
+
+
+def _of_picture(layer: nn.Module, shared: Tensor) -> Tensor:
+    assert isinstance(layer, SharedConv)
+    return layer.of_picture(shared)
 
 
 class Residual(nn.Module):
@@ -94,18 +108,21 @@ class ColourOdds(nn.Module):
         near = torch.exp(-0.5 * ((offsets[:, None] - offsets[None]) / 0.6) ** 2)
         self.register_buffer("smoothing", near / near.sum(1, keepdim=True), persistent=False)
 
+    def bins(self, images: Tensor) -> Tensor:
+        """The bin of every pixel's colour, from images `(B, 3, h, w)` in [0, 1] to `(B, h w) int64`."""
+        places = (images.float().sqrt() * self.BINS).long().clamp_(0, self.BINS - 1)
+        return ((places[:, 0] * self.BINS + places[:, 1]) * self.BINS + places[:, 2]).flatten(1)
+
     @torch.no_grad()
-    def forward(self, images: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
-        """Images `(B or 1, 3, h, w)` in [0, 1], images of box and surroundings `(B, 1, h, w)`, to `(B, 1, h, w)` in [-1, 1]."""
-        bins = (images.float().sqrt() * self.BINS).long().clamp_(0, self.BINS - 1)
-        index = ((bins[:, 0] * self.BINS + bins[:, 1]) * self.BINS + bins[:, 2]).flatten(1).expand(len(inside), -1)
+    def forward(self, bins: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+        """Bins `(B or 1, h w)`, images of box and surroundings `(B, 1, h, w)`, to `(B, 1, h, w)` in [-1, 1]."""
+        index = bins.expand(len(inside), -1)
         odds = torch.log(self._frequencies(index, inside.float().flatten(1)) / self._frequencies(index, outside.float().flatten(1)))
         return torch.tanh(odds.gather(1, index) / 2.0).reshape(inside.shape)
 
     def _smooth(self, cube: Tensor) -> Tensor:
         """Smooth the last axis and move it to the front: three calls smooth all three, and restore their order."""
-        near = (cube.unsqueeze(-2) * self.smoothing).sum(-1)
-        return near.movedim(-1, 1)
+        return (cube.unsqueeze(-2) * self.smoothing).sum(-1).permute(0, 3, 1, 2)
 
     def _frequencies(self, index: Tensor, weights: Tensor) -> Tensor:
         counts = torch.zeros(len(weights), self.BINS**3, device=weights.device).scatter_add_(1, index, weights)
@@ -117,13 +134,17 @@ class ColourOdds(nn.Module):
 class Prototypes(nn.Module):
     """Likeness of each pixel's feature to the mean feature inside and outside the box."""
 
-    def forward(self, features: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
-        """Features `(B or 1, C, h, w)`, images of box and surroundings `(B, 1, h, w)`, to cosines `(B, 2, h, w)`."""
-        unit = functional.normalize(features - features.mean((2, 3), keepdim=True), dim=1).flatten(2)
-        weights = torch.cat([inside.flatten(2), outside.flatten(2)], dim=1).to(unit.dtype)
-        means = weights @ unit.transpose(1, 2)
-        cosines = functional.normalize(means, dim=2) @ unit
-        return cosines.reshape(len(inside), 2, *features.shape[2:])
+    def unit(self, features: Tensor) -> Tensor:
+        """Features `(B, C, h, w)` relative to their mean, scaled to unit length."""
+        return functional.normalize(features - features.mean((2, 3), keepdim=True), dim=1)
+
+    def forward(self, unit: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+        """What `unit` gave `(B or 1, C, h, w)`, images of box and surroundings `(B, 1, h, w)`, to cosines `(B, 2, h, w)`."""
+        flat = unit.flatten(2)
+        weights = torch.cat([inside.flatten(2), outside.flatten(2)], dim=1).to(flat.dtype)
+        means = weights @ flat.transpose(1, 2)
+        cosines = functional.normalize(means, dim=2) @ flat
+        return cosines.reshape(len(inside), 2, *unit.shape[2:])
 
 
 MEANING_WIDTH = 64
@@ -147,12 +168,24 @@ class Up(nn.Module):
 
 
 class Features(NamedTuple):
-    """What a picture `(B, 3, H, W)` holds, whatever the box: `(B, C, h, w)` at 1/2, 1/4, 1/8 and 1/16 of its resolution."""
+    """What a picture `(B, 3, H, W)` holds, whatever the box.
 
+    Attributes:
+        bins: of its colours at half of the resolution, see `ColourOdds.bins`.
+        half, quarter, eighth: its part of what is made at 1/2, 1/4, 1/8 of the resolution, see `SharedConv.of_picture`.
+        sixteenth: likewise, `(B, C, H / 16, W / 16)`.
+        unit_quarter, unit_eighth: see `Prototypes.unit`.
+        raw_quarter: the features at 1/4 as they are, `(B, C, H / 4, W / 4)`.
+    """
+
+    bins: Tensor
     half: Tensor
     quarter: Tensor
     eighth: Tensor
     sixteenth: Tensor
+    unit_quarter: Tensor
+    unit_eighth: Tensor
+    raw_quarter: Tensor
 
 
 class Feat2Seg(nn.Module):
@@ -187,21 +220,31 @@ class Feat2Seg(nn.Module):
     def encode(self, images: Tensor) -> Features:
         """Images `(B, 3, H, W)` in [0, 1] to what does not depend on the box."""
         half = self.stem((images - self.mean) / self.std)
-        # Depthwise convolutions are slower in bfloat16 than in float32, so the backbone may have kept the latter.
-        near, far = (found.to(half.dtype) for found in self.backbone.pyramid(images.to(self.backbone.dtype)))
+        quarter = self.quarter(half)
+        near, far = self.backbone.pyramid(images)
         raised = functional.interpolate(self.far(far), scale_factor=2.0, mode="bilinear", align_corners=False)
-        return Features(half, self.quarter(half), functional.relu(self.near(near) + raised, inplace=True), self.deepest(far))
+        eighth = functional.relu(self.near(near) + raised, inplace=True)
+        return Features(
+            self.colour.bins(functional.avg_pool2d(images, 2)),
+            _of_picture(self.up_half.skip, half),
+            _of_picture(self.prompt[0], quarter),
+            _of_picture(self.prompt_eighth[0], eighth),
+            self.deepest(far),
+            self.prototypes.unit(quarter),
+            self.prototypes.unit(eighth),
+            quarter,
+        )
 
-    def decode(self, images: Tensor, features: Features, boxes: Tensor, visible: Tensor) -> Tensor:
-        """One image with its features (`B = 1`) or one per box; the other arguments as for `forward`; logits `(K, 1, H, W)`."""
+    def decode(self, features: Features, boxes: Tensor, visible: Tensor) -> Tensor:
+        """Features of one image (`B = 1`) or of one per box; the other arguments as for `forward`; logits `(K, 1, H, W)`."""
         boxes, around = visible * boxes, visible * (1.0 - boxes)
         box_half, around_half = functional.avg_pool2d(boxes, 2), functional.avg_pool2d(around, 2)
         box_quarter, around_quarter = functional.avg_pool2d(box_half, 2), functional.avg_pool2d(around_half, 2)
         box_eighth, around_eighth = functional.avg_pool2d(box_quarter, 2), functional.avg_pool2d(around_quarter, 2)
-        odds_half = self.colour(functional.avg_pool2d(images, 2), box_half, around_half).to(boxes.dtype)
-        hints = [box_quarter, functional.avg_pool2d(odds_half, 2), self.prototypes(features.quarter, box_quarter, around_quarter)]
+        odds_half = self.colour(features.bins, box_half, around_half).to(boxes.dtype)
+        hints = [box_quarter, functional.avg_pool2d(odds_half, 2), self.prototypes(features.unit_quarter, box_quarter, around_quarter)]
         quarter = functional.relu(self.prompt[0](features.quarter, torch.cat(hints, dim=1)), inplace=True)
-        hints = [box_eighth, self.prototypes(features.eighth, box_eighth, around_eighth)]
+        hints = [box_eighth, self.prototypes(features.unit_eighth, box_eighth, around_eighth)]
         meaning = self.prompt_eighth[0](features.eighth, torch.cat(hints, dim=1))
         eighth = self.eighth(functional.relu(self.to_eighth(quarter) + meaning, inplace=True))
         sixteenth = self.sixteenth(functional.relu(self.to_sixteenth(eighth) + features.sixteenth, inplace=True))
@@ -218,12 +261,16 @@ class Feat2Seg(nn.Module):
             boxes: box images `(B, 1, H, W)` in [0, 1].
             visible: `(B, 1, H, W)`, 1 where the crop shows the frame, 0 beyond its border.
         """
-        return self.decode(images, self.encode(images), boxes, visible)
+        return self.decode(self.encode(images), boxes, visible)
 
 
-def fold(network: nn.Module) -> nn.Module:
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def fold(network: Network) -> Network:
     """Merge every batch norm into the convolution or linear layer defined right before it, in place; for a network in eval mode."""
-    before, before_name = network, ""
+    before: nn.Module = network
+    before_name = ""
     for name, part in list(network.named_children()):
         if isinstance(part, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
             setattr(network, before_name, fuse_conv_bn_eval(before, part))
@@ -252,19 +299,12 @@ def distinct_boxes(boxes_xywh: NDArray[np.float64]) -> tuple[NDArray[np.float64]
     return boxes_xywh[chosen], alike[:, chosen].argmax(axis=1) if chosen else np.zeros(0, np.int64)
 
 
-def fast_dtype(device: str) -> torch.dtype:
-    """bfloat16 on CPUs with instructions for it (it halves the time and changes the masks by about a hundredth), else float32."""
-    # The question is newer than the oldest PyTorch that is supported.
-    capabilities: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return torch.bfloat16 if device == "cpu" and capabilities.get("avx512_bf16", False) else torch.float32
-
-
 @dataclass(frozen=True)
 class Encoded:
-    """A crop `(1, 3, H, W)` and its features, on the network's device."""
+    """A crop of a size `(h, w)` as `Segmenter.encode` leaves it: the fields of `Features`, where the engine keeps them."""
 
-    image: Tensor
-    features: Features
+    size_hw: tuple[int, int]
+    features: Sequence[Array | Tensor]
 
 
 @dataclass(frozen=True)
@@ -280,19 +320,43 @@ class Segmentations:
     descriptors: NDArray[np.float32]
 
 
-class Segmenter:
-    """NN_feat2seg as the pipeline uses it: NumPy in, NumPy out, one batch per frame."""
+class _Encoder(nn.Module):
+    """The first half of the network as an engine runs it."""
 
-    def __init__(self, network: Feat2Seg, device: str = "cpu", dtype: torch.dtype | None = None) -> None:
-        """`dtype`: what to compute in; None takes bfloat16 where the CPU multiplies it directly, else float32."""
-        self._dtype = dtype or fast_dtype(device)
-        self._network = fold(network.eval()).to(device, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if device == "cpu":
-            self._network.backbone.float()
+    def __init__(self, network: Feat2Seg) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, crop_rgb: Tensor) -> tuple[Tensor, ...]:
+        """Crop `(h, w, 3) uint8` to the fields of `Features`."""
+        return tuple(self.network.encode(crop_rgb.permute(2, 0, 1)[None].to(self.network.mean.dtype) / 255.0))
+
+
+class _Decoder(nn.Module):
+    """The second half."""
+
+    def __init__(self, network: Feat2Seg) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, boxes: Tensor, visible: Tensor, *features: Tensor) -> Tensor:
+        """Box images `(K, h, w)`, image of the frame `(1, h, w)` and the fields of `Features` to masks `(K, h, w)` in [0, 1]."""
+        return self.network.decode(Features(*features), boxes[:, None], visible[:, None]).sigmoid()[:, 0]
+
+
+class Segmenter:
+    """NN_feat2seg as the pipeline uses it: NumPy in, NumPy out. It keeps nothing of a crop, so several trackers may share it."""
+
+    def __init__(self, network: Feat2Seg, device: str = "cpu") -> None:
+        """The network belongs to the segmenter from then on."""
+        self._network = fold(network.eval().requires_grad_(False))
+        self._device = device
+        self._engines: dict[tuple[int, int], tuple[Engine, Engine]] = {}
 
     @classmethod
+    @cache
     def bundled(cls, device: str = "cpu") -> Self:
-        """With the weights that the package ships."""
+        """With the weights that the package ships; one for all who ask."""
         return cls(load_network(Feat2Seg(), bundled_path("feat2seg")), device)
 
     def segment(
@@ -304,16 +368,15 @@ class Segmenter:
             crop_rgb: `(h, w, 3) uint8`, sides multiples of 16.
             boxes_xywh: `(K, 4)` in crop pixels, K >= 1; parts outside the crop are ignored.
             frame_xywh: where the whole frame lies, in crop pixels; what is beyond it is not looked at.
-            workers: threads that share the boxes of the batch among them; without them it is one batch in this thread.
+            workers: threads that share the boxes among them; without them one is segmented after the other in this thread.
         """
         return self.decode(self.encode(crop_rgb), boxes_xywh, frame_xywh, workers)
 
-    @torch.inference_mode()
     def encode(self, crop_rgb: ImageRGB) -> Encoded:
         """What does not depend on the boxes; `decode` goes on with it."""
-        image = torch.from_numpy(crop_rgb).to(self._network.mean.device)[None].permute(0, 3, 1, 2).to(self._dtype).div_(255.0)
-        image = image.contiguous(memory_format=torch.channels_last)
-        return Encoded(image, self._network.encode(image))
+        height, width = crop_rgb.shape[:2]
+        encoder, _ = self._engines_for((height, width))
+        return Encoded((height, width), encoder.keep(crop_rgb))
 
     def decode(
         self,
@@ -331,35 +394,38 @@ class Segmenter:
         known = known or {}
         wanted = [index for index in range(len(boxes_xywh)) if index not in known]
         distinct, owner = distinct_boxes(boxes_xywh[wanted])
-        parts = np.array_split(distinct, min(workers.count if workers else 1, max(len(distinct), 1)))
-        jobs = [partial(self._decode, encoded, part, frame_xywh) for part in parts if len(part)]
-        if known:
-            jobs.append(partial(self._describe, encoded, np.stack(list(known.values()))))
+        # A GPU takes all boxes at once; on a CPU one after the other stays in the cache, and threads share them evenly.
+        count = 1 if self._device == "cpu" else max(len(distinct), 1)
+        jobs = [partial(self._decode, encoded, distinct[at : at + count], frame_xywh) for at in range(0, len(distinct), count)]
         done = workers.run(jobs) if workers else [job() for job in jobs]
-        masks, descriptors = (np.concatenate(arrays) for arrays in zip(*done, strict=True))
+        masks = np.concatenate([*done, *(mask[None] for mask in known.values())])
         row_of = dict(zip(wanted, owner.tolist(), strict=True)) | {index: len(distinct) + row for row, index in enumerate(known)}
         rows = [row_of[index] for index in range(len(boxes_xywh))]
-        return Segmentations(masks[rows], descriptors[rows])
+        return Segmentations(masks[rows], self._descriptors(encoded, masks)[rows])
+
+    def _engines_for(self, size_hw: tuple[int, int]) -> tuple[Engine, Engine]:
+        """Both halves, for crops of a size; made when the first of them comes."""
+        if size_hw not in self._engines:
+            crop, boxes = torch.zeros(*size_hw, 3, dtype=torch.uint8), torch.zeros(1, *size_hw)
+            encoder, decoder = _Encoder(self._network).eval(), _Decoder(self._network).eval()
+            with torch.no_grad():
+                features = encoder(crop) if self._device == "cpu" else ()
+            self._engines[size_hw] = (
+                fastest_engine(encoder, [crop], self._device),
+                fastest_engine(decoder, [boxes, boxes, *features], self._device),
+            )
+        return self._engines[size_hw]
+
+    def _decode(self, encoded: Encoded, boxes_xywh: NDArray[np.float64], frame_xywh: BoxXYWH) -> SoftMask:
+        """Masks `(K, h, w)`."""
+        _, decoder = self._engines_for(encoded.size_hw)
+        drawn = rasterise(np.concatenate([boxes_xywh, frame_xywh[None]]), encoded.size_hw[::-1])
+        return decoder.run(drawn[:-1], drawn[-1:], *encoded.features)[0]
 
     @torch.inference_mode()
-    def _decode(
-        self, encoded: Encoded, boxes_xywh: NDArray[np.float64], frame_xywh: BoxXYWH
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        image = encoded.image
-        drawn = rasterise(np.concatenate([boxes_xywh, frame_xywh[None]]), (image.shape[3], image.shape[2]))
-        layers = torch.from_numpy(drawn).to(image.device, self._dtype)[:, None]
-        boxes, visible = layers[:-1], layers[-1:]
-        return self._described(encoded, self._network.decode(image, encoded.features, boxes, visible).float().sigmoid())
-
-    @torch.inference_mode()
-    def _describe(self, encoded: Encoded, masks: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return self._described(encoded, torch.from_numpy(masks).to(encoded.image.device)[:, None])
-
-    def _described(self, encoded: Encoded, masks: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Masks `(K, 1, h, w)` and the mean feature under each, see `Segmentations`."""
-        quarter = encoded.features.quarter.float()
-        shares = functional.avg_pool2d(masks, 4).flatten(1)
-        means = (shares @ quarter[0].flatten(1).T) / (shares.sum(1, keepdim=True) + 1e-3)
-        centred = means - quarter[0].mean((1, 2))
-        descriptors = functional.normalize(centred, dim=1)
-        return masks[:, 0].cpu().numpy(), descriptors.cpu().numpy()
+    def _descriptors(self, encoded: Encoded, masks: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The mean feature under each of the masks `(K, h, w)`, see `Segmentations`."""
+        quarter = torch.as_tensor(encoded.features[Features._fields.index("raw_quarter")])[0].flatten(1).float().cpu()
+        shares = functional.avg_pool2d(torch.from_numpy(masks), 4).flatten(1)
+        means = (shares @ quarter.T) / (shares.sum(1, keepdim=True) + 1e-3)
+        return functional.normalize(means - quarter.mean(1), dim=1).numpy()

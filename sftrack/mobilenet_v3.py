@@ -1,6 +1,5 @@
 """MobileNetV3-small without its tail (Howard et al., ICCV 2019), used by NanoTrack and NN_feat2seg: stride 16, same padding."""
 
-import torch
 from torch import Tensor, nn
 
 
@@ -69,11 +68,6 @@ class MobileNetV3(nn.Module):
         )
         self.features = nn.Sequential(stem, *rest)
         self.width = _BLOCKS[blocks - 1][2]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What it computes in."""
-        return next(self.parameters()).dtype
 
     def forward(self, images: Tensor) -> Tensor:
         """Pictures `(B, 3, H, W)`, for NanoTrack BGR, 0 to 255, to `(B, width, H / 16, W / 16)`, rounded up."""

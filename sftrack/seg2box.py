@@ -5,7 +5,9 @@ positions of distributions along the columns and rows. The network also sees the
 drew, and so learns what the user calls the object: tight or loose, whole or part.
 """
 
+import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sftrack.contracts import BoxXYWH, SoftMask
+from sftrack.engine import fastest_engine
 from sftrack.feat2seg import fold
 from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import rasterise
@@ -107,20 +110,20 @@ class BoxReader:
     """NN_seg2box as the pipeline uses it."""
 
     def __init__(self, network: Seg2Box, device: str = "cpu") -> None:
-        self._network = fold(network.eval()).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._device = device
+        """The network belongs to the reader from then on."""
+        maps = torch.zeros(1, len(MAP_NAMES), SIZE_PX, SIZE_PX)
+        self._engine = fastest_engine(fold(network.eval().requires_grad_(False)), [maps], device)
 
     @classmethod
+    @cache
     def bundled(cls, device: str = "cpu") -> Self:
-        """With the weights that the package ships."""
+        """With the weights that the package ships; one for all who ask."""
         return cls(load_network(Seg2Box(), bundled_path("seg2box")), device)
 
-    @torch.inference_mode()
     def read(self, evidence: BoxEvidence) -> tuple[BoxXYWH, float]:
         """The box `(4,)` in pixels of the window that the maps lie in, at least 1 wide and high, and its expected overlap in [0, 1]."""
-        maps = torch.from_numpy(evidence.maps())[None].to(self._device)
-        edges, logit = self._network(maps)
+        edges, logit = self._engine.run(evidence.maps()[None])
         height, width = evidence.refined.shape
-        x1, y1, x2, y2 = edges[0].double().cpu().numpy() * [width, height, width, height]
+        x1, y1, x2, y2 = edges[0].astype(np.float64) * [width, height, width, height]
         box = np.array([x1, y1, max(x2 - x1, 1.0), max(y2 - y1, 1.0)])
-        return box, float(logit[0].sigmoid())
+        return box, 1.0 / (1.0 + math.exp(-float(logit[0])))

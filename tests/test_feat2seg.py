@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sftrack.boxes import iou
-from sftrack.feat2seg import ALIKE, ColourOdds, Feat2Seg, Segmentations, Segmenter, SharedConv, distinct_boxes, fast_dtype, fold
+from sftrack.feat2seg import ALIKE, ColourOdds, Feat2Seg, Segmentations, Segmenter, SharedConv, distinct_boxes, fold
 from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import Window, rasterise
 from sftrack.workers import TorchWorkers
@@ -31,8 +31,7 @@ def network() -> Feat2Seg:
 
 @pytest.fixture(scope="module")
 def bundled() -> Segmenter:
-    """As a CPU without bfloat16 computes it, so that results can be compared."""
-    return Segmenter(load_network(Feat2Seg(), bundled_path("feat2seg")), dtype=torch.float32)
+    return Segmenter.bundled()
 
 
 @pytest.fixture
@@ -68,7 +67,7 @@ def test_a_shared_encoder_gives_what_separate_images_give(network: Feat2Seg) -> 
     """`segment` encodes the crop once for all boxes; training gives every box an image of its own."""
     image, boxes, visible = torch.rand(1, 3, 64, 64), torch.rand(3, 1, 64, 64), torch.ones(1, 1, 64, 64)
     with torch.inference_mode():
-        shared = network.decode(image, network.encode(image), boxes, visible)
+        shared = network.decode(network.encode(image), boxes, visible)
         separate = network(image.expand(3, -1, -1, -1), boxes, visible.expand(3, -1, -1, -1))
     torch.testing.assert_close(shared, separate, atol=1e-4, rtol=1e-4)
 
@@ -113,26 +112,24 @@ def test_boxes_that_are_alike_share_a_segmentation(bundled: Segmenter, crop: np.
     np.testing.assert_allclose(seen.masks[:2], apart.masks, atol=1e-4)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, None], ids=["bfloat16", "what this CPU takes"])
-def test_half_the_bits_change_the_masks_little(bundled: Segmenter, dtype: torch.dtype | None) -> None:
-    scene = Scene()
-    box = np.array(scene.box((120.0, 80.0)), dtype=np.float64)
-    window = Window.around(box, 128)
-    given = window.extract(scene.render((120.0, 80.0))[0]), window.to_window(box[None]), window.frame_box(scene.size_wh)
-    quick = Segmenter(load_network(Feat2Seg(), bundled_path("feat2seg")), dtype=dtype).segment(*given)
-    exact = bundled.segment(*given)
-    assert quick.masks.dtype == quick.descriptors.dtype == np.float32
-    assert np.abs(quick.masks - exact.masks).mean() < 0.02
-    assert float(quick.descriptors[0] @ exact.descriptors[0]) > 0.98
+@pytest.mark.parametrize("size_hw", [(64, 64), (48, 80)], ids=["square", "wide"])
+def test_the_engine_computes_what_the_network_does(bundled: Segmenter, size_hw: tuple[int, int]) -> None:
+    crop = np.random.default_rng(1).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+    boxes = torch.from_numpy(rasterise(BOXES[:2], size_hw[::-1]))[:, None]
+    picture = torch.from_numpy(crop).permute(2, 0, 1)[None] / 255.0
+    network = load_network(Feat2Seg(), bundled_path("feat2seg")).eval()
+    with torch.inference_mode():
+        expected = network(picture.expand(2, -1, -1, -1), boxes, torch.ones(2, 1, *size_hw)).sigmoid()[:, 0]
+    whole = np.array([0.0, 0.0, *size_hw[::-1]])
+    np.testing.assert_allclose(bundled.segment(crop, BOXES[:2], whole).masks, expected, atol=1e-4)
 
 
-def test_only_cpus_that_can_take_bfloat16_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for able, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: {"avx512_bf16": able}, raising=False)
-        assert fast_dtype("cpu") == expected
-        assert fast_dtype("cuda") == torch.float32
-    monkeypatch.delattr(torch.cpu, "get_capabilities")
-    assert fast_dtype("cpu") == torch.float32
+def test_without_onnxruntime_pytorch_gives_the_same(bundled: Segmenter, crop: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sftrack.engine.has_onnxruntime", lambda: False)
+    plain = Segmenter(load_network(Feat2Seg(), bundled_path("feat2seg"))).segment(crop, BOXES, WHOLE)
+    expected = bundled.segment(crop, BOXES, WHOLE)
+    np.testing.assert_allclose(plain.masks, expected.masks, atol=1e-4)
+    np.testing.assert_allclose(plain.descriptors, expected.descriptors, atol=1e-4)
 
 
 side = st.floats(1.0, 60.0)
@@ -173,15 +170,15 @@ def test_a_shared_convolution_is_a_plain_one_of_the_joined_channels(kernel: int,
     layer = SharedConv(5, 2, 6, kernel=kernel)
     shared, own = torch.randn(pictures, 5, 9, 7), torch.randn(3, 2, 9, 7)
     with torch.no_grad():
-        layer(shared, own)
+        layer(layer.of_picture(shared), own)
         layer.eval()
         joined = torch.cat([shared.expand(3, -1, -1, -1), own], dim=1)
         plain = layer[1](layer[0](joined))
-        torch.testing.assert_close(layer(shared, own), plain, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(layer(layer.of_picture(shared), own), plain, atol=1e-5, rtol=1e-5)
         folded = fold(torch.nn.ModuleList([layer]))[0]  # type: ignore[index]
         assert folded[0].bias is not None
         torch.testing.assert_close(folded[0](joined), plain, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(folded(shared, own), plain, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(folded(folded.of_picture(shared), own), plain, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +209,8 @@ def test_colours_of_the_box_stand_out_from_those_around_it() -> None:
     images[:, :, 8:24, 8:24] = torch.tensor([0.8, 0.1, 0.1]).reshape(1, 3, 1, 1)
     inside = torch.zeros(1, 1, 32, 32)
     inside[:, :, 6:26, 6:26] = 1.0
-    odds = ColourOdds()(images, inside, 1.0 - inside)
+    layer = ColourOdds()
+    odds = layer(layer.bins(images), inside, 1.0 - inside)
     assert odds.shape == (1, 1, 32, 32)
     assert odds[0, 0, 8:24, 8:24].min() > 0.9
     assert odds[0, 0, :6].max() < -0.3
@@ -223,9 +221,11 @@ def test_each_box_has_colour_odds_of_its_own() -> None:
     images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     inside = torch.zeros(2, 1, 32, 32)
     inside[0, :, 2:12, 2:12] = inside[1, :, 15:30, 10:30] = 1.0
-    odds = ColourOdds()(images, inside, 1.0 - inside)
+    layer = ColourOdds()
+    odds = layer(layer.bins(images), inside, 1.0 - inside)
     for index in range(2):
-        torch.testing.assert_close(ColourOdds()(images, inside[index : index + 1], 1.0 - inside[index : index + 1])[0], odds[index])
+        part = inside[index : index + 1]
+        torch.testing.assert_close(layer(layer.bins(images), part, 1.0 - part)[0], odds[index])
 
 
 def test_the_colour_histogram_ignores_what_lies_beyond_the_frame(network: Feat2Seg) -> None:
@@ -241,7 +241,7 @@ def test_the_colour_histogram_ignores_what_lies_beyond_the_frame(network: Feat2S
         with torch.inference_mode():
             for level in (0.1, 0.9):
                 painted = torch.where(visible > 0, image, torch.full_like(image, level))
-                network.decode(painted, network.encode(image), boxes, visible)
+                network.decode(network.encode(painted), boxes, visible)
     finally:
         hook.remove()
     torch.testing.assert_close(seen[0][..., :20], seen[1][..., :20])

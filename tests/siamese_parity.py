@@ -145,7 +145,8 @@ def check_track(tracker: SiameseTracker, parity: Parity, experiment: str, monkey
     images = [parity.frame_bgr(int(number)) for number in parity["trace.frame_numbers"]]
     for image, checksum in zip(images, parity["trace.frame_crc32_bgr"], strict=True):
         assert zlib.crc32(image.tobytes()) == checksum, "the JPEG decoder differs from the one of the fixtures"
-    start = parity["trace.init_box_xywh"] - np.array([0.5, 0.5, 0.0, 0.0])  # the fixtures' convention has the centre at x + (w - 1) / 2
+    given = expected["init_box_xywh"] if "init_box_xywh" in expected else parity["trace.init_box_xywh"]
+    start = given - np.array([0.5, 0.5, 0.0, 0.0])  # the fixtures' convention has the centre at x + (w - 1) / 2
     tracker.init(np.ascontiguousarray(images[0][..., ::-1]), start)
     for index, image in enumerate(images[1:], start=1):
         estimate = tracker.update(np.ascontiguousarray(image[..., ::-1]))

@@ -1,6 +1,5 @@
 """NanoTrack against the fixtures of the original implementation, stage by stage and over whole traces, and what its users rely on."""
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +12,13 @@ from torch import Tensor
 from sftrack.engine import PRECISIONS, OnnxEngine, TorchEngine, fastest_engine
 from sftrack.errors import ConfigError, WeightsError
 from sftrack.feat2seg import fold
-from sftrack.trackers import create
-from sftrack.trackers.nanotrack import V2, V3, NanoTrack
-from sftrack.trackers.siamese import procedure
+from sftrack.trackers import create, factory_of
+from sftrack.trackers.nanotrack import V2, V3
 from sftrack.trackers.siamese.nano import NanoNetwork
 from sftrack.trackers.siamese.runner import Comparison, EngineBuilder, Template, Variant
 from sftrack.weights.checkpoints import read_checkpoint
 from tests.parity import Parity, captured
+from tests.siamese_parity import check_track
 
 FIXTURES = {"nanotrack-v2": "nanotrack_v2", "nanotrack-v3": "nanotrack"}
 HEAD_STAGES = {
@@ -134,40 +133,8 @@ def test_the_engines_agree_with_the_real_network(case: Case, engine: str) -> Non
 @pytest.mark.parametrize("trace", ["corner", "centre"])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_whole_trace(case: Case, engine: str, trace: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    parity, version = case.parity, case.version
-    expected = {name.split(".", 2)[2]: parity[name] for name in parity.names(f"trace.{trace}.")}
-    crops: list[NDArray[np.uint8]] = []
-    sides: list[int] = []
-    candidates: list[int] = []
-
-    def crop(image: NDArray[np.uint8], center: NDArray[np.float64], side: int, *others: object) -> NDArray[np.uint8]:
-        crops.append(original_crop(image, center, side, *others))  # type: ignore[arg-type]
-        sides.append(side)
-        return crops[-1]
-
-    def choose(*arguments: object) -> procedure.Choice:
-        choice = original_choose(*arguments)  # type: ignore[arg-type]
-        candidates.append(choice.index)
-        return choice
-
-    original_crop, original_choose = procedure.crop_square, procedure.choose
-    monkeypatch.setattr(procedure, "crop_square", crop)
-    monkeypatch.setattr(procedure, "choose", choose)
-    tracker = NanoTrack(version, version.settings, case.weights, "cpu", "float32", ENGINES[engine])
-    frames = [parity.frame_bgr(int(number)) for number in parity["trace.frame_numbers"]]
-    for frame, checksum in zip(frames, parity["trace.frame_crc32_bgr"], strict=True):
-        assert zlib.crc32(frame.tobytes()) == checksum, "the JPEG decoder differs from the one of the fixtures"
-    start = expected["init_box_xywh"] - np.array([0.5, 0.5, 0.0, 0.0])  # the fixtures' convention has the centre at x + (w - 1) / 2
-    tracker.init(_rgb(frames[0]), start)
-    for index, frame in enumerate(frames[1:], start=1):
-        estimate = tracker.update(_rgb(frame))
-        np.testing.assert_allclose(estimate.box_xywh, expected["boxes"][index], atol=0.01, rtol=0)
-        assert estimate.score == pytest.approx(expected["best_score"][index], abs=1e-4)
-        np.testing.assert_allclose(tracker._center, expected["center"][index], atol=0.01, rtol=0)
-        np.testing.assert_allclose(tracker._size, expected["size"][index], atol=0.01, rtol=0)
-    assert candidates == expected["best_index"][1:].tolist()
-    assert sides == expected["search_size"].tolist()
-    assert [zlib.crc32(np.ascontiguousarray(crop[..., ::-1]).tobytes()) for crop in crops] == expected["crop_crc32"].tolist()
+    tracker = factory_of(case.version.weights)(weights=case.weights, build=ENGINES[engine])
+    check_track(tracker, case.parity, trace, monkeypatch)
 
 
 @torch.inference_mode()

@@ -231,7 +231,7 @@ def test_settings_reach_the_procedure(toy: Callable[..., SiamRPN]) -> None:
     tracker = toy(loc=(0.0, 0.0, 0.3, 0.3), lr=0.0, penalty_k=0.2, window_influence=0.1)
     tracker.init(IMAGE, BOX)
     np.testing.assert_allclose(tracker.update(IMAGE).box_xywh[2:], BOX[2:])  # lr = 0 keeps the size
-    assert (tracker._settings.penalty_k, tracker._settings.window_influence, tracker._settings.instance_size) == (0.2, 0.1, 255)
+    assert (tracker._settings.penalty_k, tracker._settings.window_influence) == (0.2, 0.1)
 
 
 def test_the_published_settings_are_the_default(toy: Callable[..., SiamRPN]) -> None:

@@ -1,8 +1,6 @@
 """ATOM (Danelljan et al., CVPR 2019) with ResNet-18: a filter that is learned while tracking finds the target, an IoU-Net fits the box."""
 
-import inspect
 import math
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ from .discriminative.online_filter import gaussian_labels, rms_normalised, upsam
 from .discriminative.patches import Vector, sample_patch, to_patch, vector
 from .discriminative.resnet import Features, resnet18
 from .discriminative.state import State, start_state
-from .registry import register
+from .registry import keyword_signature, register
 
 STRIDE_PX = 16
 """Of the features of the classifier."""
@@ -58,15 +56,7 @@ class ATOM(BoxTracker):
         ConfigError: a setting out of its range.
     """
 
-    __signature__ = inspect.Signature(
-        [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY)
-            for name in (
-                *("weights", "device", "seed", "initial_filter", "initial_projection"),
-                *(setting.name for setting in fields(ATOMSettings)),
-            )
-        ]
-    )
+    __signature__ = keyword_signature("weights", "device", "seed", "initial_filter", "initial_projection", settings=ATOMSettings)
 
     def __init__(
         self,

@@ -2,9 +2,8 @@
 target, an IoU-Net fits the box. One procedure; the published trackers differ in their network and settings.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,7 +26,7 @@ from .discriminative.patches import Patch, Vector, sample_patch, to_patch, vecto
 from .discriminative.resnet import Features, ResNet, resnet18, resnet50
 from .discriminative.state import State, start_state
 from .discriminative.steepest_descent import STRIDE_PX, SteepestDescent
-from .registry import register
+from .registry import keyword_signature, register
 
 PATCH_EXPANSION = 2
 """Side of the patch that the first samples are cut from, in sides of a sample."""
@@ -81,12 +80,7 @@ class DiMP(BoxTracker):
     """
 
     variant: ClassVar[Variant]
-    __signature__ = inspect.Signature(
-        [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=...)
-            for name in ("weights", "device", "seed", *(setting.name for setting in fields(Settings)))
-        ]
-    )
+    __signature__ = keyword_signature("weights", "device", "seed", settings=Settings)
 
     def __init__(self, *, weights: Weights = None, device: str = "cpu", seed: int = 0, **settings: Any) -> None:  # noqa: ANN401
         self._settings = replace(self.variant.settings, **settings)

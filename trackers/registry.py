@@ -5,6 +5,7 @@ import functools
 import importlib.metadata
 import inspect
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from sftrack.contracts import Tracker
@@ -34,6 +35,17 @@ def register(name: str) -> Callable[[_Factory], _Factory]:
         return factory
 
     return add
+
+
+def keyword_signature(*names: str, settings: type) -> inspect.Signature:
+    """What `create` is to know of a factory that takes its settings as `**settings`, as its `__signature__`.
+
+    Args:
+        names: its other keyword arguments.
+        settings: the dataclass whose fields are the settings.
+    """
+    known = (*names, *(setting.name for setting in fields(settings)))
+    return inspect.Signature([inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=...) for name in known])
 
 
 @functools.cache

@@ -1,18 +1,19 @@
 """SiamBAN (Chen et al., CVPR 2020): SiamRPN++ without anchors; every cell predicts the distances to the four edges of the box."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .registry import register
+from .registry import keyword_signature, register
 from .siamese.head import LEVELS, STRIDE_PX, FusedHead, MultiLevelNetwork, Neck
 from .siamese.penalty import boxes_from_distances, grid_points
 from .siamese.procedure import Settings
 from .siamese.resnet import ResNet50
-from .siamese.runner import NetworkTracker, Variant, Weights, variant_of
+from .siamese.runner import OPTIONS, NetworkTracker, Variant, variant_of
 
 
 class BoxAdaptiveHead(FusedHead):
@@ -43,20 +44,11 @@ VARIANTS = {
 class SiamBAN(NetworkTracker):
     """See the module; the arguments are those of `siamrpn.SiamRPN`, the variants those of `VARIANTS` here."""
 
-    def __init__(
-        self,
-        *,
-        variant: str = "r50",
-        penalty_k: float | None = None,
-        window_influence: float | None = None,
-        lr: float | None = None,
-        precision: str = "float32",
-        weights: Weights = None,
-        device: str = "cpu",
-    ) -> None:
+    __signature__ = keyword_signature("variant", *OPTIONS, settings=Settings)
+
+    def __init__(self, *, variant: str = "r50", **options: Any) -> None:  # noqa: ANN401 (see the signature)
         chosen = variant_of(VARIANTS, variant)
-        settings = chosen.settings.override(penalty_k=penalty_k, window_influence=window_influence, lr=lr)
-        super().__init__(chosen, settings, 1, weights, device, precision)
+        super().__init__(chosen, 1, **options)
         self._points = grid_points(chosen.score_size, STRIDE_PX)
 
     def _decode(self, loc: NDArray[np.float32]) -> NDArray[np.float32]:

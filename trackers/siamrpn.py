@@ -1,17 +1,19 @@
 """SiamRPN++ (Li et al., CVPR 2019): anchors, classified and refined by correlation with the features of the first frame."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from .registry import register
+from .registry import keyword_signature, register
 from .siamese.alexnet import AlexNet
 from .siamese.head import STRIDE_PX, FusedHead, LevelHead, MultiLevelNetwork, Neck
 from .siamese.mobilenet_v2 import MobileNetV2
 from .siamese.penalty import grid_points
 from .siamese.procedure import Settings
 from .siamese.resnet import ResNet50
-from .siamese.runner import NetworkTracker, Variant, Weights, variant_of
+from .siamese.runner import OPTIONS, NetworkTracker, Variant, variant_of
 
 ANCHOR_RATIOS = (0.33, 0.5, 1.0, 2.0, 3.0)
 """Height over width of the anchors of a cell."""
@@ -34,8 +36,8 @@ def one_level() -> MultiLevelNetwork:
 VARIANTS = {
     "r50": Variant("siamrpn++-r50", lambda: three_levels(ResNet50(), weighted=True), Settings(0.05, 0.42, 0.38), 25),
     "r50_otb": Variant("siamrpn++-r50_otb", lambda: three_levels(ResNet50(), weighted=False), Settings(0.24, 0.5, 0.25), 25),
-    "alex": Variant("siamrpn++-alex", one_level, Settings(0.16, 0.40, 0.30, instance_size=287), 21),
-    "alex_otb": Variant("siamrpn++-alex_otb", one_level, Settings(0.16, 0.40, 0.30, instance_size=287), 21),
+    "alex": Variant("siamrpn++-alex", one_level, Settings(0.16, 0.40, 0.30), 21, instance_size=287),
+    "alex_otb": Variant("siamrpn++-alex_otb", one_level, Settings(0.16, 0.40, 0.30), 21, instance_size=287),
     "mobilev2": Variant("siamrpn++-mobilev2", lambda: three_levels(MobileNetV2(), weighted=False), Settings(0.04, 0.4, 0.5), 25),
 }
 """The published experiments; those ending in `_otb` are tuned (and but for `alex_otb` differ in settings) for OTB."""
@@ -68,26 +70,14 @@ class SiamRPN(NetworkTracker):
 
     Args:
         variant: out of `VARIANTS`: which checkpoint and which settings.
-        penalty_k, window_influence, lr: instead of the variant's, see `Settings`.
-        precision: what the network computes in: `float32`, `bfloat16` or `float16`.
-        weights: an official checkpoint of the variant, as a path or a state dict, or None for the registry's file.
-        device: where the network runs.
+        options: the other arguments of `NetworkTracker`, and settings instead of the variant's, see `Settings`.
     """
 
-    def __init__(
-        self,
-        *,
-        variant: str = "r50",
-        penalty_k: float | None = None,
-        window_influence: float | None = None,
-        lr: float | None = None,
-        precision: str = "float32",
-        weights: Weights = None,
-        device: str = "cpu",
-    ) -> None:
+    __signature__ = keyword_signature("variant", *OPTIONS, settings=Settings)
+
+    def __init__(self, *, variant: str = "r50", **options: Any) -> None:  # noqa: ANN401 (see the signature)
         chosen = variant_of(VARIANTS, variant)
-        settings = chosen.settings.override(penalty_k=penalty_k, window_influence=window_influence, lr=lr)
-        super().__init__(chosen, settings, len(ANCHOR_RATIOS), weights, device, precision)
+        super().__init__(chosen, len(ANCHOR_RATIOS), **options)
         self._anchors = anchors(chosen.score_size)
 
     def _decode(self, loc: NDArray[np.float32]) -> NDArray[np.float32]:

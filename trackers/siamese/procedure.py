@@ -1,8 +1,7 @@
 """The tracking procedure that SiamRPN++, SiamBAN and NanoTrack have in common; each brings its network."""
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,9 @@ from .penalty import Choice, choose, context_side, shape_penalty
 EXEMPLAR_SIZE_PX = 127
 """Side of the template's crop."""
 
+INSTANCE_SIZE_PX = 255
+"""Side of the search crop, as most of the networks take it."""
+
 MIN_SIZE_PX = 10.0
 """Width and height of the target never fall below this."""
 
@@ -30,7 +32,6 @@ class Settings:
         penalty_k: how much a change of size or aspect ratio counts against a candidate.
         window_influence: share of the window, which prefers the middle, in a candidate's total, in [0, 1].
         lr: how far the size follows a candidate of score 1 and penalty 1, in [0, 1].
-        instance_size: side of the search crop in pixels, as the network takes it.
         temperature: what the log-odds of the score that is handed out are divided by (Guo et al., ICML 2017); 1 is the published score.
             The choice among candidates and the rate of the size keep to the published one.
     """
@@ -38,7 +39,6 @@ class Settings:
     penalty_k: float
     window_influence: float
     lr: float
-    instance_size: int = 255
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
@@ -49,11 +49,6 @@ class Settings:
         for name in ("window_influence", "lr"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"expected {name} in [0, 1], got {getattr(self, name)}")
-
-    def override(self, penalty_k: float | None, window_influence: float | None, lr: float | None) -> "Settings":
-        """The same with other values; None keeps the published one."""
-        given: dict[str, Any] = {"penalty_k": penalty_k, "window_influence": window_influence, "lr": lr}
-        return replace(self, **{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -84,10 +79,11 @@ class SiameseTracker(BoxTracker):
     procedure takes `x + (w - 1) / 2`).
     """
 
-    def __init__(self, settings: Settings, window: NDArray[np.float64]) -> None:
-        """`window`: the preference of each of the N candidates, `(N,)`."""
+    def __init__(self, settings: Settings, window: NDArray[np.float64], instance_size: int = INSTANCE_SIZE_PX) -> None:
+        """`window`: the preference of each of the N candidates, `(N,)`; `instance_size`: side of the search crop."""
         self._settings = settings
         self._window = window
+        self._instance_size = instance_size
 
     def _set_template(self, crop_rgb: ImageRGB) -> None:
         """Remember the target as it looks in the first frame's crop, `(127, 127, 3)`."""
@@ -120,7 +116,7 @@ class SiameseTracker(BoxTracker):
 
     def _step(self, image_rgb: ImageRGB) -> tuple[BoxXYWH | None, float]:
         context = context_side(*self._size.tolist())
-        instance = self._settings.instance_size
+        instance = self._instance_size
         crop = crop_square(image_rgb, self._center, round(context * (instance / EXEMPLAR_SIZE_PX)), instance, self._fill)
         choice = self._move(self._compare(crop), EXEMPLAR_SIZE_PX / context, (image_rgb.shape[1], image_rgb.shape[0]))
         if choice is None:

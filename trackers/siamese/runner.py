@@ -1,8 +1,7 @@
 """From a network's published weights to a tracker that runs it: what SiamRPN++, SiamBAN and NanoTrack do alike with their networks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,12 +13,14 @@ from sftrack.engine import PRECISIONS, Engine, TorchEngine, fastest_engine
 from sftrack.errors import ConfigError
 from sftrack.feat2seg import fold
 
-from ..checkpoints import load_into, load_state_dict
-from ..registry import nearest_hint
+from ..checkpoints import Weights, load_into, load_state_dict
+from ..registry import keyword_signature, nearest_hint
 from .penalty import hann_window
-from .procedure import EXEMPLAR_SIZE_PX, Candidates, Settings, SiameseTracker
+from .procedure import EXEMPLAR_SIZE_PX, INSTANCE_SIZE_PX, Candidates, Settings, SiameseTracker
 
-Weights = str | Path | Mapping[str, Tensor] | None
+OPTIONS = ("weights", "device", "precision")
+"""Keyword arguments of every `NetworkTracker`, besides the settings."""
+
 EngineBuilder = Callable[[nn.Module, Sequence[Tensor], str, torch.dtype], Engine]
 
 
@@ -76,12 +77,14 @@ class Variant:
         network: builds it.
         settings: its hyper-parameters.
         score_size: rows and columns S of its score map.
+        instance_size: side I of the search crop in pixels.
     """
 
     weights: str
     network: Callable[[], SiameseNetwork]
     settings: Settings
     score_size: int
+    instance_size: int = INSTANCE_SIZE_PX
 
 
 def variant_of(variants: Mapping[str, Variant], name: str) -> Variant:
@@ -96,28 +99,35 @@ def variant_of(variants: Mapping[str, Variant], name: str) -> Variant:
 
 
 class NetworkTracker(SiameseTracker):
-    """Runs the network of a variant; subclasses write `_decode`.
+    """Runs the network of a variant; subclasses write `_decode`, and say which variant.
 
     Args:
-        settings: those of the variant, or others.
         shapes: how many boxes are proposed per cell.
-        weights: as for `trackers.create`.
+        weights: an official checkpoint of the variant, as a path or a state dict, or None for the registry's file.
         device: where the network runs.
         precision: out of `PRECISIONS`; half of the bits make it faster where the device multiplies them, and less exact.
         build: what makes the engine for the comparison with each frame.
+        settings: instead of the variant's, see `Settings`.
+
+    Raises:
+        ConfigError: a setting out of its range, or an unknown precision.
     """
+
+    __signature__ = keyword_signature(*OPTIONS, settings=Settings)
 
     def __init__(
         self,
         variant: Variant,
-        settings: Settings,
         shapes: int,
-        weights: Weights,
-        device: str,
-        precision: str,
+        *,
+        weights: Weights = None,
+        device: str = "cpu",
+        precision: str = "float32",
         build: EngineBuilder = fastest_engine,
+        **settings: float,
     ) -> None:
-        super().__init__(settings, np.tile(hann_window(variant.score_size), shapes))
+        window = np.tile(hann_window(variant.score_size), shapes)
+        super().__init__(replace(variant.settings, **settings), window, variant.instance_size)
         if precision not in PRECISIONS:
             raise ConfigError(f"expected precision out of {', '.join(PRECISIONS)}, got '{precision}'")
         dtype = PRECISIONS[precision]
@@ -126,7 +136,7 @@ class NetworkTracker(SiameseTracker):
         fold(network)
         self._template = TorchEngine(Template(network), device, dtype)
         self._kernels = self._template.keep(np.zeros((EXEMPLAR_SIZE_PX, EXEMPLAR_SIZE_PX, 3), np.uint8))
-        crop = torch.zeros(settings.instance_size, settings.instance_size, 3, dtype=torch.uint8)
+        crop = torch.zeros(variant.instance_size, variant.instance_size, 3, dtype=torch.uint8)
         self._comparison = build(Comparison(network), [crop, *self._kernels], device, dtype)
 
     def _decode(self, loc: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,6 +1,5 @@
 """ATOM against the fixtures, stage by stage and over whole tracks, and what it does where a target is hard to follow."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,15 @@ from torch import Tensor
 from sftrack.errors import ConfigError, MissingWeightsError, WeightsError
 from sftrack.trackers import atom, create
 from sftrack.trackers.atom import ATOM, ATOMNet
-from sftrack.trackers.discriminative.augmentation import Augmentation
 from sftrack.trackers.discriminative.iou_net import IoUNet, TwoLevels, ascend, modulate
 from sftrack.trackers.discriminative.learned_filter import LearnedFilter
 from sftrack.trackers.discriminative.localisation import Flag, Localisation, localise
 from sftrack.trackers.discriminative.memory import SampleWeights
 from sftrack.trackers.discriminative.online_filter import gaussian_labels, rms_normalised, upsampling
-from sftrack.trackers.discriminative.patches import sample_patch, to_patch, vector
+from sftrack.trackers.discriminative.patches import to_patch, vector
 from sftrack.trackers.discriminative.refinement import Refinement
 from sftrack.trackers.discriminative.state import State
-from tests.discriminative import Fixtures, assert_close, decoded_as, frames_of
+from tests.discriminative import TRACES, Fixtures, Record, assert_close, check_boxes, trace
 from tests.targets import straight_clip
 
 DETERMINISTIC = {"random_boxes": 0, "init_iterations": 18, "update_iterations": 3, "hard_negative_iterations": 3}
@@ -162,57 +160,6 @@ def test_the_choice_among_refined_boxes_equals_the_original(fixtures: Fixtures) 
 # Whole tracks
 
 
-@dataclass
-class Record:
-    """What went in and out of the stages while a tracker ran."""
-
-    flags: list[int] = field(default_factory=list)
-    translations: list[np.ndarray] = field(default_factory=list)
-    raw: list[np.ndarray] = field(default_factory=list)
-    rough: list[np.ndarray] = field(default_factory=list)
-    refined: list[np.ndarray] = field(default_factory=list)
-    best: list[float] = field(default_factory=list)
-    crops: list[Tensor] = field(default_factory=list)
-    views: list[Tensor] = field(default_factory=list)
-
-    def attach(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def localising(*args: Any) -> Any:  # noqa: ANN401
-            found = localise(*args)
-            self.flags.append(int(found.flag))
-            self.translations.append(found.translation)
-            return found
-
-        def scoring(*args: Any, original: Any = LearnedFilter.scores) -> Any:  # noqa: ANN401
-            self.raw.append(original(*args))
-            return self.raw[-1]
-
-        def refining(*args: Any, original: Any = Refinement.refine) -> Any:  # noqa: ANN401
-            box, best = original(*args)
-            self.rough.append(args[3])
-            self.refined.append(box)
-            self.best.append(best)
-            return box, best
-
-        def sampling(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            patch = sample_patch(*args, **kwargs)
-            self.crops.append(patch.image_rgb)
-            return patch
-
-        def viewing(*args: Any, original: Any = Augmentation.samples) -> Any:  # noqa: ANN401
-            views, shifts = original(*args)
-            self.views.append(views)
-            return views, shifts
-
-        monkeypatch.setattr(atom, "localise", localising)
-        monkeypatch.setattr(atom, "sample_patch", sampling)
-        monkeypatch.setattr(LearnedFilter, "scores", scoring)
-        monkeypatch.setattr(Refinement, "refine", refining)
-        monkeypatch.setattr(Augmentation, "samples", viewing)
-
-
-TRACES = {"plain": {"use_augmentation": False}, "aug": {"random_shift_factor": 0.0, "dropouts": 0}}
-
-
 def trace_tracker(fixtures: Fixtures, state: dict[str, Tensor], kind: str, **settings: Any) -> ATOM:  # noqa: ANN401
     return ATOM(
         weights=state,
@@ -229,20 +176,17 @@ def trace_tracker(fixtures: Fixtures, state: dict[str, Tensor], kind: str, **set
 def test_tracks_equal_the_original_in_every_stage(
     fixtures: Fixtures, state: dict[str, Tensor], shared: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frames = frames_of(shared, str(fixtures[f"trace_{kind}_sequence"]), fixtures[f"trace_{kind}_frame_numbers"])
-    if not decoded_as(fixtures, f"trace_{kind}", frames):
-        pytest.skip("this machine decodes JPEG to other pixels")
-    expected = {name.removeprefix(f"trace_{kind}_"): fixtures[name] for name in fixtures.names(f"trace_{kind}_")}
-    record = Record()
-    record.attach(monkeypatch)
+    frames, expected = trace(fixtures, shared, kind)
+    record, raw = Record(), []
+    record.attach(monkeypatch, atom)
+    scores = LearnedFilter.scores
+    monkeypatch.setattr(LearnedFilter, "scores", lambda *args: raw.append(scores(*args)) or raw[-1])
     tracker = trace_tracker(fixtures, state, kind)
     tracker.init(frames[0], expected["boxes"][0])
 
     assert_close(tracker._filter.projection[..., 0, 0], expected["projection_after_init"], 1e-3)
     assert_close(tracker._filter.weight[0], expected["filter"][0], 1e-3)
-    views = record.views[0]
-    assert_close(tracker._filter._labels[: len(views)], expected["init_labels"])
-    np.testing.assert_allclose(views[:, :, ::12, ::12], expected["crop_init_sub_f32"], atol=0.01)
+    assert_close(tracker._filter._labels[: len(record.views[0])], expected["init_labels"])
     assert tracker._state.scale == pytest.approx(expected["target_scale"][0], rel=1e-6)
     for index, frame in enumerate(frames[1:]):
         np.testing.assert_allclose(tracker._state.position, expected["pos_yx_before"][index], atol=0.05)
@@ -252,30 +196,16 @@ def test_tracks_equal_the_original_in_every_stage(
         assert tracker._state.scale == pytest.approx(expected["target_scale"][index + 1], rel=1e-3)
         assert_close(tracker._filter.weight[0], expected["filter"][index + 1], 1e-3)
         assert_close(tracker._filter.weights.values[:40], expected["sample_weights"][index + 1])
-    np.testing.assert_array_equal(record.flags, expected["flags"])
-    assert_close(np.stack(record.raw), expected["scores_raw"], 1e-3)
-    np.testing.assert_allclose(record.translations, expected["translation_yx"], atol=0.05)
-    np.testing.assert_allclose(record.rough, expected["refine_input_box"], atol=0.05)
-    np.testing.assert_allclose(record.refined, expected["refine_output_box"], atol=0.05)
-    np.testing.assert_allclose(record.best, expected["refine_iou"], rtol=1e-3)
-    np.testing.assert_allclose(record.crops[1][:, :, ::8, ::8], expected["crop_frame1_sub_f32"], atol=0.01)
-    if kind == "plain":
-        for pixels, stored in ((views[0], "crop_init_u8"), (record.crops[1][0], "crop_frame1_u8")):
-            np.testing.assert_allclose(pixels.permute(1, 2, 0).round(), expected[stored], atol=1)
+    assert_close(np.stack(raw), expected["scores_raw"], 1e-3)
+    record.check(expected, kind)
 
 
 @pytest.mark.parametrize("kind", TRACES)
 def test_tracks_with_the_later_way_of_cropping_equal_the_original(
     fixtures: Fixtures, state: dict[str, Tensor], shared: Path, kind: str
 ) -> None:
-    frames = frames_of(shared, str(fixtures[f"trace_{kind}_sequence"]), fixtures[f"trace_{kind}_frame_numbers"])
-    if not decoded_as(fixtures, f"trace_{kind}", frames):
-        pytest.skip("this machine decodes JPEG to other pixels")
-    expected = fixtures[f"trace_{kind}_2022variant_boxes"]
-    tracker = trace_tracker(fixtures, state, kind, fractional_bounds=True)
-    tracker.init(frames[0], expected[0])
-    boxes = [tracker.update(frame).box_xywh for frame in frames[1:]]
-    np.testing.assert_allclose(boxes, expected[1:], atol=0.05)
+    frames, expected = trace(fixtures, shared, kind)
+    check_boxes(trace_tracker(fixtures, state, kind, fractional_bounds=True), frames, expected["2022variant_boxes"])
 
 
 # What it does with a target

@@ -1,7 +1,6 @@
 """DiMP, PrDiMP and SuperDiMP against the fixtures, stage by stage and as a whole; what their settings and checkpoints promise."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from torch import Tensor
 from sftrack.errors import ConfigError, MissingWeightsError, WeightsError
 from sftrack.trackers import create, dimp
 from sftrack.trackers.dimp import DiMP, DiMP18, DiMP50, PrDiMP18, PrDiMP50, SuperDiMP
-from sftrack.trackers.discriminative.augmentation import Augmentation
 from sftrack.trackers.discriminative.correlation import correlate
 from sftrack.trackers.discriminative.dimp_net import DiMPNet
 from sftrack.trackers.discriminative.iou_net import TwoLevels, ascend, modulate
@@ -21,18 +19,17 @@ from sftrack.trackers.discriminative.iou_net import _from_relative as from_relat
 from sftrack.trackers.discriminative.iou_net import _to_relative as to_relative
 from sftrack.trackers.discriminative.localisation import Flag, Localisation, localise
 from sftrack.trackers.discriminative.memory import SampleWeights
-from sftrack.trackers.discriminative.patches import sample_patch, to_patch, vector
+from sftrack.trackers.discriminative.patches import to_patch, vector
 from sftrack.trackers.discriminative.refinement import Refinement
 from sftrack.trackers.discriminative.resnet import resnet18, resnet50
 from sftrack.trackers.discriminative.state import State
 from sftrack.trackers.discriminative.steepest_descent import HingeLoss, KLDivergence, Samples, SteepestDescent, cells_of
 from sftrack.weights.registry import recognise
-from tests.discriminative import Fixtures, assert_close, decoded_as, frames_of
+from tests.discriminative import TRACES, Fixtures, Record, assert_close, check_boxes, trace
 from tests.stand_ins import small_dimp
 from tests.targets import straight_clip
 
 PRDIMP = PrDiMP18.variant.settings
-TRACES: dict[str, dict[str, Any]] = {"plain": {"use_augmentation": False}, "aug": {"random_shift_factor": 0.0, "dropouts": 0}}
 NAMES: dict[str, type[DiMP]] = {"dimp18": DiMP18, "dimp50": DiMP50, "prdimp18": PrDiMP18, "prdimp50": PrDiMP50, "super_dimp": SuperDiMP}
 
 
@@ -61,7 +58,7 @@ def state(fixtures: Fixtures) -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def network(state: dict[str, Tensor]) -> DiMPNet:
     """As the tracker runs it: batch norms folded."""
-    return PrDiMP18.variant.load(state)
+    return PrDiMP18(weights=state)._network
 
 
 @pytest.fixture(scope="module")
@@ -235,58 +232,22 @@ def test_the_centre_stays_near_the_frame(fixtures: Fixtures) -> None:
 # Whole tracks
 
 
-@dataclass
-class Record:
-    """What went in and out of the stages while a tracker ran."""
-
-    scores: list[np.ndarray] = field(default_factory=list)
-    found: list[Localisation] = field(default_factory=list)
-    rough: list[np.ndarray] = field(default_factory=list)
-    refined: list[np.ndarray] = field(default_factory=list)
-    best: list[float] = field(default_factory=list)
-    views: list[Tensor] = field(default_factory=list)
-
-    def attach(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def localising(*args: Any) -> Any:  # noqa: ANN401
-            self.scores.append(args[0])
-            self.found.append(localise(*args))
-            return self.found[-1]
-
-        def refining(*args: Any, original: Any = Refinement.refine) -> Any:  # noqa: ANN401
-            box, best = original(*args)
-            self.rough.append(args[3])
-            self.refined.append(box)
-            self.best.append(best)
-            return box, best
-
-        def viewing(*args: Any, original: Any = Augmentation.samples) -> Any:  # noqa: ANN401
-            views, shifts = original(*args)
-            self.views.append(views)
-            return views, shifts
-
-        monkeypatch.setattr(dimp, "localise", localising)
-        monkeypatch.setattr(Refinement, "refine", refining)
-        monkeypatch.setattr(Augmentation, "samples", viewing)
+def trace_tracker(fixtures: Fixtures, state: dict[str, Tensor], kind: str, **settings: Any) -> PrDiMP18:  # noqa: ANN401
+    return PrDiMP18(weights=state, random_boxes=0, train_skipping=int(fixtures["trace_train_skipping"]), **TRACES[kind], **settings)
 
 
 @pytest.mark.parametrize("kind", TRACES)
 def test_tracks_equal_the_original_in_every_stage(
     fixtures: Fixtures, state: dict[str, Tensor], shared: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frames = frames_of(shared, str(fixtures[f"trace_{kind}_sequence"]), fixtures[f"trace_{kind}_frame_numbers"])
-    if not decoded_as(fixtures, f"trace_{kind}", frames):
-        pytest.skip("this machine decodes JPEG to other pixels")
-    expected = {name.removeprefix(f"trace_{kind}_"): fixtures[name] for name in fixtures.names(f"trace_{kind}_")}
+    frames, expected = trace(fixtures, shared, kind)
     record = Record()
-    record.attach(monkeypatch)
-    tracker = PrDiMP18(weights=state, random_boxes=0, train_skipping=int(fixtures["trace_train_skipping"]), **TRACES[kind])
-    crops = []
-    monkeypatch.setattr(dimp, "sample_patch", lambda *args, **kwargs: crops.append(sample_patch(*args, **kwargs)) or crops[-1])
+    record.attach(monkeypatch, dimp)
+    tracker = trace_tracker(fixtures, state, kind)
     tracker.init(frames[0], expected["boxes"][0])
 
     assert_close(tracker._filter, expected["filter_after_init"], 1e-3)
     assert_close(tracker._memory.samples.boxes_xywh, expected["init_boxes"])
-    np.testing.assert_allclose(record.views[0][:, :, ::12, ::12], expected["crop_init_sub_f32"], atol=0.01)
     for index, frame in enumerate([None, *frames[1:]]):
         if frame is not None:
             np.testing.assert_allclose(tracker.update(frame).box_xywh, expected["boxes"][index], atol=0.05)
@@ -294,34 +255,20 @@ def test_tracks_equal_the_original_in_every_stage(
         assert_close(tracker._filter[0, ::32], expected["filter_sub"][index], 1e-3)
         assert tracker._filter.norm().item() == pytest.approx(expected["filter_norm"][index], rel=1e-3)
         assert_close(tracker._memory.weights.values, expected["sample_weights"][index])
-    np.testing.assert_array_equal([found.flag for found in record.found], expected["flags"])
-    np.testing.assert_allclose([found.translation for found in record.found], expected["translation_yx"], atol=0.05)
     assert_close(np.stack(record.scores), expected["scores"], 1e-3)
-    np.testing.assert_allclose(record.rough, expected["refine_input_box"], atol=0.05)
-    np.testing.assert_allclose(record.refined, expected["refine_output_box"], atol=0.05)
-    np.testing.assert_allclose(record.best, expected["refine_iou"], rtol=1e-3)
-    np.testing.assert_array_equal([crop.bounds for crop in crops[1:]], expected["sample_coords"])
-    np.testing.assert_allclose([crop.position for crop in crops[1:]], expected["sample_pos"])
-    np.testing.assert_allclose([crop.scale for crop in crops[1:]], expected["sample_scale"], rtol=1e-6)
-    np.testing.assert_allclose(crops[1].image_rgb[:, :, ::8, ::8], expected["crop_frame1_sub_f32"], atol=0.01)
-    if kind == "plain":
-        for pixels, name in ((record.views[0][0], "crop_init_u8"), (crops[1].image_rgb[0], "crop_frame1_u8")):
-            np.testing.assert_allclose(pixels.permute(1, 2, 0).round(), expected[name], atol=1)
+    record.check(expected, kind)
+    crops = record.patches[1:]
+    np.testing.assert_array_equal([crop.bounds for crop in crops], expected["sample_coords"])
+    np.testing.assert_allclose([crop.position for crop in crops], expected["sample_pos"])
+    np.testing.assert_allclose([crop.scale for crop in crops], expected["sample_scale"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", TRACES)
 def test_tracks_with_the_later_way_of_cropping_equal_the_original(
     fixtures: Fixtures, state: dict[str, Tensor], shared: Path, kind: str
 ) -> None:
-    frames = frames_of(shared, str(fixtures[f"trace_{kind}_sequence"]), fixtures[f"trace_{kind}_frame_numbers"])
-    if not decoded_as(fixtures, f"trace_{kind}", frames):
-        pytest.skip("this machine decodes JPEG to other pixels")
-    tracker = PrDiMP18(
-        weights=state, random_boxes=0, train_skipping=int(fixtures["trace_train_skipping"]), fractional_bounds=True, **TRACES[kind]
-    )
-    expected = fixtures[f"trace_{kind}_2022variant_boxes"]
-    tracker.init(frames[0], expected[0])
-    np.testing.assert_allclose([tracker.update(frame).box_xywh for frame in frames[1:]], expected[1:], atol=0.05)
+    frames, expected = trace(fixtures, shared, kind)
+    check_boxes(trace_tracker(fixtures, state, kind, fractional_bounds=True), frames, expected["2022variant_boxes"])
 
 
 # What it does with a target; a small network takes the place of the real one

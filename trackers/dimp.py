@@ -11,25 +11,18 @@ import torch
 from torch import Tensor
 
 from sftrack.contracts import BoxXYWH, ImageRGB
-from sftrack.feat2seg import fold
 
-from .base import BoxTracker
 from .checkpoints import Weights, load_checkpoint, load_into
-from .discriminative.augmentation import drop_channels
 from .discriminative.correlation import correlate
 from .discriminative.dimp_net import DiMPNet, check_constructor, hinge_loss, kl_divergence
 from .discriminative.dimp_settings import DIMP, WIDE, Settings
-from .discriminative.iou_net import TwoLevels, modulate
 from .discriminative.localisation import Flag, Localisation, localise
 from .discriminative.memory import SampleMemory
-from .discriminative.patches import Patch, Vector, sample_patch, to_patch, vector
-from .discriminative.resnet import Features, ResNet, resnet18, resnet50
-from .discriminative.state import State, start_state
+from .discriminative.patches import Patch, Vector, vector
+from .discriminative.procedure import DiscriminativeTracker
+from .discriminative.resnet import ResNet, resnet18, resnet50
 from .discriminative.steepest_descent import STRIDE_PX, SteepestDescent
 from .registry import keyword_signature, register
-
-PATCH_EXPANSION = 2
-"""Side of the patch that the first samples are cut from, in sides of a sample."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,7 @@ class Variant:
     settings: Settings = field(default_factory=Settings)
 
     def load(self, weights: Weights) -> DiMPNet:
-        """The network with its weights, ready to run and not to be trained, on the CPU.
+        """The network with its weights, on the CPU.
 
         Raises:
             MissingWeightsError, WeightsError: see `checkpoints.load_checkpoint`, `load_into`, `check_constructor`.
@@ -61,12 +54,10 @@ class Variant:
         check_constructor(checkpoint.constructor, self.weights)
         network = DiMPNet(self.backbone(), self.channels, self.blocks, self.optimizer(checkpoint.constructor))
         load_into(network, checkpoint.tensors, self.weights)
-        network.feature_extractor.drop_unused()
-        fold(network)
-        return network.requires_grad_(False)
+        return network
 
 
-class DiMP(BoxTracker):
+class DiMP(DiscriminativeTracker):
     """The procedure. Subclasses name the variant.
 
     Args:
@@ -80,51 +71,42 @@ class DiMP(BoxTracker):
     """
 
     variant: ClassVar[Variant]
+    _network: DiMPNet
     __signature__ = keyword_signature("weights", "device", "seed", settings=Settings)
 
     def __init__(self, *, weights: Weights = None, device: str = "cpu", seed: int = 0, **settings: Any) -> None:  # noqa: ANN401
-        self._settings = replace(self.variant.settings, **settings)
-        self._seed = seed
-        self._device = torch.device(device)
-        network = self.variant.load(weights)
-        self._network: DiMPNet = network.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        chosen = replace(self.variant.settings, **settings)
+        super().__init__(self.variant.load(weights), chosen, device, seed)
 
     @torch.no_grad()
     def _start(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
-        settings, side = self._settings, self._settings.crop_side
-        self._generator = torch.Generator().manual_seed(self._seed)
-        self._frame = 1
-        self._state = start_state(box_xywh, settings.search_area_scale, side)
-        self._base_size = self._state.base_size
+        settings = self._settings
+        self._begin(box_xywh)
         self._refined_position: Vector | None = None
 
         middle = np.rint(self._state.position)
-        patch = self._sample(image_rgb, middle, PATCH_EXPANSION)
-        views, shifts = settings.augmentation.samples(patch.image_rgb, side, self._generator)
+        views, shifts = self._views(image_rgb, middle)
         maps, layer3 = self._maps_of_views(views)
-        features = self._network.classifier.features(layer3)
-        dropped = drop_channels(features[:1], settings.augmentation.dropouts, settings.dropout_probability, self._generator)
-        features = torch.cat([features, dropped])
-        shifts += [(0, 0)] * len(dropped)
-        box = to_patch(self._state.position, self._state.size, middle, self._state.scale, side)
+        features, shifts = self._with_dropouts(self._network.classifier.features(layer3), shifts)
+        box = self._in_crop(self._state, middle, self._state.scale)
         boxes = torch.from_numpy(np.stack([box + vector((right, down, 0, 0)) for down, right in shifts])).to(self._device)
 
         self._memory = SampleMemory(features, boxes, settings.sample_memory_size, settings.minimum_initial_weight)
         self._filter = self._network.classifier.filter_initializer(features, boxes)
         self._learn(settings.init_iterations)
-        self._modulation = self._network.bb_regressor.modulation(TwoLevels(maps.layer2, maps.layer3), boxes[0])
+        self._look_at(maps, boxes[0])
 
     @torch.no_grad()
     def _step(self, image_rgb: ImageRGB) -> tuple[BoxXYWH | None, float]:
         self._frame += 1
-        patch = self._sample(image_rgb, self._state.position, 1)
+        patch = self._sample(image_rgb, self._state.position)
         maps = self._network.feature_extractor(patch.image_rgb.to(self._device))
         features = self._network.classifier.features(maps.layer3)
         found = self._localise(features, patch)
         if found.flag is Flag.NOT_FOUND:
             return None, 0.0
         rough = self._state.moved(patch.position + found.translation, image_rgb.shape[:2])
-        refined = self._refined(maps, patch, rough)
+        refined = self._refined(maps, rough, patch.position, patch.scale)
         self._state = refined or rough
         if found.flag is not Flag.UNCERTAIN:
             self._remember(features, patch, is_hard=found.flag is Flag.HARD_NEGATIVE)
@@ -134,43 +116,16 @@ class DiMP(BoxTracker):
             self._state = replace(rough, position=self._refined_position)
         return self._state.box_xywh, found.peak / self._network.classifier.filter_optimizer.peak
 
-    def _sample(self, image_rgb: ImageRGB, position: Vector, expansion: int) -> Patch:
-        """A crop, or a patch of several times its side."""
-        side = self._settings.crop_side * expansion
-        return sample_patch(
-            image_rgb,
-            position,
-            float(self._state.scale * side),
-            side,
-            max_shrink=self._settings.max_shrink if expansion == 1 else None,
-            fractional_bounds=self._settings.fractional_bounds,
-        )
-
-    def _maps_of_views(self, views: Tensor) -> tuple[Features, Tensor]:
-        """All maps of the first view, and the deepest of all views; one by one on a CPU, where many at once only take memory."""
-        backbone, views = self._network.feature_extractor, views.to(self._device)
-        first, others = backbone(views[:1]), views[1:]
-        parts = torch.split(others, 1 if self._device.type == "cpu" else len(others)) if len(others) else ()
-        return first, torch.cat([first.layer3, *(backbone(part).layer3 for part in parts)])
-
     def _localise(self, features: Tensor, patch: Patch) -> Localisation:
         scores = self._network.classifier.filter_optimizer.confidence(correlate(features, self._filter))[0]
         cell = STRIDE_PX * patch.scale
         previous = (self._state.position - patch.position) / cell
         return localise(scores.cpu().numpy(), cell, self._state.size, previous, self._settings.thresholds)
 
-    def _refined(self, maps: Features, patch: Patch, rough: State) -> State | None:
-        """The state of the best boxes near a rough one; None where there are none."""
-        side, regressor = self._settings.crop_side, self._network.bb_regressor
-        modulated = modulate(regressor.features(TwoLevels(maps.layer2, maps.layer3)), self._modulation)
-        start = to_patch(rough.position, rough.size, patch.position, patch.scale, side)
-        box, _ = self._settings.refinement.refine(regressor, modulated, start, self._generator)
-        return None if box is None else rough.refined(box, patch.position, patch.scale, side, self._base_size)
-
     def _remember(self, features: Tensor, patch: Patch, *, is_hard: bool) -> None:
         """Keep the sample with the box that was found, and update the filter if it is time or a distractor was seen."""
         settings = self._settings
-        box = to_patch(self._state.position, self._state.size, patch.position, patch.scale, settings.crop_side)
+        box = self._in_crop(self._state, patch.position, patch.scale)
         self._memory.add(features, box, settings.hard_negative_learning_rate if is_hard else settings.learning_rate)
         if is_hard:
             self._learn(settings.hard_negative_iterations)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sftrack.errors import WeightsError
 
 from .iou_net import IoUNet
+from .procedure import Network
 from .prroi_pool import prroi_pool
 from .resnet import BasicBlock, ResNet
 from .steepest_descent import STRIDE_PX, HingeLoss, KLDivergence, SteepestDescent
@@ -56,7 +57,7 @@ class Classifier(nn.Module):
         return normalised
 
 
-class DiMPNet(nn.Module):
+class DiMPNet(Network):
     """The state dict has the official names.
 
     Args:

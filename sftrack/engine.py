@@ -51,12 +51,11 @@ class TorchEngine:
     def __init__(self, network: nn.Module, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         self._network = network.eval().to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device = torch.device(device)
-        self._pinned: dict[int, Tensor] = {}
 
     @torch.inference_mode()
     def keep(self, *inputs: Array | Tensor) -> list[Tensor]:
         """See `Engine`: tensors on the device."""
-        outputs = self._network(*(self._on_device(place, value) for place, value in enumerate(inputs)))
+        outputs = self._network(*(on_device(value, self._device) for value in inputs))
         return [outputs] if isinstance(outputs, Tensor) else list(outputs)
 
     @torch.inference_mode()
@@ -69,17 +68,16 @@ class TorchEngine:
         parts = torch.split(joined, [output.numel() for output in outputs])
         return [part.reshape(output.shape).to(output.dtype).numpy() for part, output in zip(parts, outputs, strict=True)]
 
-    def _on_device(self, place: int, value: Array | Tensor) -> Tensor:
-        if isinstance(value, Tensor):
-            return value.to(self._device)
-        tensor = torch.from_numpy(np.ascontiguousarray(value))
-        if self._device.type != "cuda":
-            return tensor.to(self._device)
-        # One page-locked buffer per input: the copy does not block, and `run` has waited for the last one before this one is overwritten.
-        pinned = self._pinned.get(place)
-        if pinned is None or pinned.shape != tensor.shape or pinned.dtype != tensor.dtype:
-            pinned = self._pinned[place] = torch.empty_like(tensor, pin_memory=True)
-        return pinned.copy_(tensor).to(self._device, non_blocking=True)
+
+def on_device(values: Array | Tensor, device: torch.device) -> Tensor:
+    """Values on a device, in their type. The host does not wait for a GPU: the copy starts from page-locked memory.
+
+    PyTorch keeps that memory for later, but does not hand it out again while a copy from it is under way.
+    """
+    tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.ascontiguousarray(values))
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 class OnnxEngine:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sftrack.contracts import Estimate
 from sftrack.errors import WeightsError
 from sftrack.trackers import create
 from sftrack.trackers.d3s import D3S, THRESHOLDS, dilation_px
@@ -391,70 +392,100 @@ class Annotated:
         return np.zeros((384, 384), np.float32) if self.mask is None else cut(self.mask, self._window, edge=False)
 
 
-@pytest.mark.parametrize("trace", ["dcf", "box", "poly"])
-def test_a_whole_track_is_that_of_the_original(fixtures: Fixtures, tracker: D3S, monkeypatch: pytest.MonkeyPatch, trace: str) -> None:
-    def stored(name: str) -> np.ndarray:
-        return fixtures[f"trace_{trace}_{name}"]
+class Trace:
+    """A track of the fixtures: `dcf` without segmentation, `box` and `poly` with annotated masks, started with a box and a polygon."""
 
-    def look(number: int) -> np.ndarray:
-        segmenter.mask = None if trace == "dcf" else fixtures.annotation(sequence, number)
-        return fixtures.frame(sequence, number)
+    def __init__(self, fixtures: Fixtures, kind: str, tracker: D3S, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.kind, self.tracker = kind, tracker
+        self._fixtures = fixtures
+        self._segmenter = Annotated(monkeypatch)
+        monkeypatch.setattr(tracker, "_segmenter", self._segmenter)
+        self._first, *self.numbers = self["frame_numbers"].tolist()
 
-    sequence, numbers = str(stored("sequence_name")), stored("frame_numbers").tolist()
-    segmenter = Annotated(monkeypatch)
-    monkeypatch.setattr(tracker, "_segmenter", segmenter)
-    given = stored("init_region_as_given_to_the_reference")
-    given_to_learning = remember_learning(monkeypatch)
-    if trace == "poly":
-        tracker.init_rectangle(look(numbers[0]), given.reshape(4, 2))
-    else:
-        tracker.init(look(numbers[0]), given - (1, 1, 0, 0))
-    learned = tracker._target_filter._learned
-    np.testing.assert_allclose([*tracker._position, tracker._scale], stored("init_pos_yx_and_scale"), rtol=1e-6)
-    features = given_to_learning["samples"]
-    np.testing.assert_allclose([features.mean(), features.std()], stored("init_features_mean_std"), rtol=1e-4)
-    vectors = features.transpose(0, 1).flatten(1).double()
-    centred = vectors - vectors.mean(dim=1, keepdim=True)
-    kept = given_to_learning["projection"][:, :, 0, 0].double()
-    # Of the first 64 eigenvalues the sum and the directions' own; the 65th is the largest that is left out.
-    eigenvalues = (kept @ (centred @ centred.T) * kept).sum(dim=1)
-    np.testing.assert_allclose(eigenvalues, stored("init_covariance_eigenvalues_first65")[:64], rtol=1e-3)
-    weights = torch.full((27,), 1 / 27)
-    scores = online_filter.correlate(learned._samples[:27], learned.weight)
-    loss = objective(scores, learned._labels[:27], weights, (0.1, learned.weight), (1e-4, learned.projection))
-    assert loss == pytest.approx(float(stored("init_loss_after_joint_optimisation")), rel=1e-3)
-    fixtures.check(f"trace_{trace}_init_score_map_identity_sample", scores[0], 1e-3)
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._fixtures[f"trace_{self.kind}_{name}"]
 
-    maps: list[np.ndarray] = []
-    raw_scores = learned.scores
-    monkeypatch.setattr(learned, "scores", lambda sample: (maps.append(raw_scores(sample)), maps[-1])[1])
-    flags, uncertainties = [], []
-    uncertainty = tracker._uncertainty
+    def look(self, number: int) -> np.ndarray:
+        """A frame; the segmenter will see its annotation."""
+        sequence = str(self["sequence_name"])
+        self._segmenter.mask = None if self.kind == "dcf" else self._fixtures.annotation(sequence, number)
+        return self._fixtures.frame(sequence, number)
 
-    def watched(usual: float, peak: float, flag: int) -> float:
-        flags.append(flag)
-        uncertainties.append(uncertainty(usual, peak, flag))  # type: ignore[arg-type]
-        return uncertainties[-1]
-
-    monkeypatch.setattr(tracker, "_uncertainty", watched)
-    for index, number in enumerate(numbers[1:]):
-        estimate = tracker.update(look(number))
-        if trace == "poly":
-            np.testing.assert_allclose(tracker.rectangle_xy.ravel(), stored("regions_polygon_x1y1_to_x4y4")[index], atol=0.02)
+    def start(self) -> None:
+        given = self["init_region_as_given_to_the_reference"]
+        if self.kind == "poly":
+            self.tracker.init_rectangle(self.look(self._first), given.reshape(4, 2))
         else:
-            np.testing.assert_allclose(estimate.box_xywh, stored("regions_xywh_onebased")[index] - (1, 1, 0, 0), atol=0.02)
-        np.testing.assert_allclose(tracker._position, stored("pos_yx_after_frame")[index], atol=0.02)
-        assert tracker._scale == pytest.approx(stored("target_scale_after_frame")[index], rel=1e-4)
-        np.testing.assert_allclose(tracker._size, stored("target_hw_after_frame")[index], rtol=1e-4)
-        assert tracker._peaks[-1] == pytest.approx(stored("max_score_list_last")[index], rel=1e-3)
-        assert (estimate.mask is None) == (trace == "dcf")
-    np.testing.assert_allclose(maps, stored("raw_score_maps_16x16"), atol=1e-3 * np.abs(stored("raw_score_maps_16x16")).max())
-    np.testing.assert_array_equal(flags, stored("flags"))
-    np.testing.assert_allclose(uncertainties, stored("uncertainty"), rtol=1e-3)
-    np.testing.assert_allclose(learned.weights.values[:45], stored("memory_weights_end_first_45"), rtol=1e-4)
-    assert int(np.flatnonzero(learned.weights.values)[-1]) == stored("replaced_memory_index_last")
-    if trace != "dcf":
-        np.testing.assert_allclose(tracker._areas, stored("mask_pixel_history_end"), rtol=1e-5)
+            self.tracker.init(self.look(self._first), given - (1, 1, 0, 0))
+
+    def check_learning(self, given: dict[str, Tensor]) -> None:
+        """The first frame's features, the projection that learning starts from, and the loss after it."""
+        features = given["samples"]
+        np.testing.assert_allclose([features.mean(), features.std()], self["init_features_mean_std"], rtol=1e-4)
+        vectors = features.transpose(0, 1).flatten(1).double()
+        centred = vectors - vectors.mean(dim=1, keepdim=True)
+        kept = given["projection"][:, :, 0, 0].double()
+        # Of the first 64 eigenvalues the sum and the directions' own; the 65th is the largest that is left out.
+        eigenvalues = (kept @ (centred @ centred.T) * kept).sum(dim=1)
+        np.testing.assert_allclose(eigenvalues, self["init_covariance_eigenvalues_first65"][:64], rtol=1e-3)
+        learned, weights = self.tracker._target_filter._learned, torch.full((27,), 1 / 27)
+        scores = online_filter.correlate(learned._samples[:27], learned.weight)
+        loss = objective(scores, learned._labels[:27], weights, (0.1, learned.weight), (1e-4, learned.projection))
+        assert loss == pytest.approx(float(self["init_loss_after_joint_optimisation"]), rel=1e-3)
+        self._fixtures.check(f"trace_{self.kind}_init_score_map_identity_sample", scores[0], 1e-3)
+
+    def check_frame(self, index: int, estimate: Estimate) -> None:
+        """Where the target was found, and what the tracker then takes for its size."""
+        tracker = self.tracker
+        if self.kind == "poly":
+            np.testing.assert_allclose(tracker.rectangle_xy.ravel(), self["regions_polygon_x1y1_to_x4y4"][index], atol=0.02)
+        else:
+            np.testing.assert_allclose(estimate.box_xywh, self["regions_xywh_onebased"][index] - (1, 1, 0, 0), atol=0.02)
+        np.testing.assert_allclose(tracker._position, self["pos_yx_after_frame"][index], atol=0.02)
+        assert tracker._scale == pytest.approx(self["target_scale_after_frame"][index], rel=1e-4)
+        np.testing.assert_allclose(tracker._size, self["target_hw_after_frame"][index], rtol=1e-4)
+        assert tracker._peaks[-1] == pytest.approx(self["max_score_list_last"][index], rel=1e-3)
+        assert (estimate.mask is None) == (self.kind == "dcf")
+
+    def check_memory(self) -> None:
+        """What is remembered in the end."""
+        learned = self.tracker._target_filter._learned
+        np.testing.assert_allclose(learned.weights.values[:45], self["memory_weights_end_first_45"], rtol=1e-4)
+        assert int(np.flatnonzero(learned.weights.values)[-1]) == self["replaced_memory_index_last"]
+        if self.kind != "dcf":
+            np.testing.assert_allclose(self.tracker._areas, self["mask_pixel_history_end"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["dcf", "box", "poly"])
+def test_a_whole_track_is_that_of_the_original(fixtures: Fixtures, tracker: D3S, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    trace = Trace(fixtures, kind, tracker, monkeypatch)
+    given_to_learning = remember_learning(monkeypatch)
+    trace.start()
+    np.testing.assert_allclose([*tracker._position, tracker._scale], trace["init_pos_yx_and_scale"], rtol=1e-6)
+    trace.check_learning(given_to_learning)
+
+    maps = remember_results(tracker._target_filter._learned, "scores", monkeypatch)
+    uncertainties = remember_results(tracker, "_uncertainty", monkeypatch)
+    for index, number in enumerate(trace.numbers):
+        trace.check_frame(index, tracker.update(trace.look(number)))
+    expected = trace["raw_score_maps_16x16"]
+    np.testing.assert_allclose([scores for _, scores in maps], expected, atol=1e-3 * np.abs(expected).max())
+    np.testing.assert_array_equal([flag for (_usual, _peak, flag), _ in uncertainties], trace["flags"])
+    np.testing.assert_allclose([uncertainty for _, uncertainty in uncertainties], trace["uncertainty"], rtol=1e-3)
+    trace.check_memory()
+
+
+def remember_results(owner: object, name: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], Any]]:
+    """Arguments and result of every call of a method of one object, from now on."""
+    calls: list[tuple[tuple[Any, ...], Any]] = []
+    method = getattr(owner, name)
+
+    def watched(*args: Any) -> Any:  # noqa: ANN401
+        calls.append((args, method(*args)))
+        return calls[-1][1]
+
+    monkeypatch.setattr(owner, name, watched)
+    return calls
 
 
 def remember_learning(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:

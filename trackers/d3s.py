@@ -6,6 +6,7 @@ from the mask. Nothing here is random.
 
 import math
 from collections import deque
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ from .discriminative.patches import Vector, vector
 from .discriminative.resnet import resnet50
 from .discriminative.segmentation import CROP_PX, SegmentationNetwork, Segmenter
 from .discriminative.target_filter import SAMPLE_PX, Learning, TargetFilter
-from .registry import register
+from .registry import keyword_signature, register
 
 AREA_FACTOR = 4.5
 """Side of the crop in which the filter looks over the square root of the target's area."""
@@ -62,47 +63,36 @@ class D3S(BoxTracker):
     """See the module. Besides boxes it gives masks, and rotated rectangles to whoever starts it with one.
 
     Args:
-        init_iterations, update_iterations, hard_negative_iterations, train_skipping, learning_rate, hard_negative_learning_rate,
-            sample_memory_size: see `Learning`.
-        mask_threshold: probability from which a pixel is the target's, in (0, 1).
         weights: the official checkpoint of the segmentation network (`SegmNet.pth.tar`), as a path or a state dict, or None for the
             registry's file.
         backbone_weights: the same of the filter's backbone, torchvision's ResNet-50 (`IMAGENET1K_V1`).
         device: where the networks run and the filter is learned.
+        mask_threshold: probability from which a pixel is the target's, in (0, 1).
+        learning: how the filter is learned, see `Learning`.
+
+    Raises:
+        ConfigError: a setting out of its range.
     """
+
+    __signature__ = keyword_signature("weights", "backbone_weights", "device", "mask_threshold", settings=Learning)
 
     def __init__(
         self,
         *,
-        init_iterations: int = Learning.init_iterations,
-        update_iterations: int = Learning.update_iterations,
-        hard_negative_iterations: int = Learning.hard_negative_iterations,
-        train_skipping: int = Learning.train_skipping,
-        learning_rate: float = Learning.learning_rate,
-        hard_negative_learning_rate: float = Learning.hard_negative_learning_rate,
-        sample_memory_size: int = Learning.sample_memory_size,
-        mask_threshold: float = 0.5,
         weights: Weights = None,
         backbone_weights: Weights = None,
         device: str = "cpu",
+        mask_threshold: float = 0.5,
+        **learning: Any,  # noqa: ANN401 (see the signature)
     ) -> None:
-        learning = Learning(
-            init_iterations,
-            update_iterations,
-            hard_negative_iterations,
-            train_skipping,
-            learning_rate,
-            hard_negative_learning_rate,
-            sample_memory_size,
-        )
+        self._learning, self._mask_threshold = Learning(**learning), mask_threshold
         if not 0.0 < mask_threshold < 1.0:
             raise ConfigError(f"expected mask_threshold between 0 and 1, got {mask_threshold}")
-        self._learning, self._mask_threshold = learning, mask_threshold
         network, backbone = SegmentationNetwork(), resnet50()
         load_into(network, load_state_dict(weights, "d3s"), "d3s")
         load_into(backbone, load_state_dict(backbone_weights, "d3s-backbone"), "d3s-backbone")
         self._segmenter = Segmenter(network, device)
-        self._target_filter = TargetFilter(backbone, learning, device)
+        self._target_filter = TargetFilter(backbone, self._learning, device)
 
     def init_rectangle(self, image_rgb: ImageRGB, corners_xy: Polygon) -> None:
         """Start on a rectangle of any direction, `(4, 2)`, in order around it; `rectangle_xy` then is of any direction too.

@@ -1,6 +1,5 @@
 """`python -m benchmarks eigenvector`: Fig. 4, how near SFSeg comes to the exact eigenvector, and Sec. 4.5, the online window."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.figures import FOLDER, new_figure, save_figure
+from benchmarks.figures import new_figure, save_figure
+from benchmarks.options import figure_parser, one_thread
 from sftrack.metrics import jaccard
 from sftrack.spectral import OnlineSFSeg, exact, power_step, sfseg
 
@@ -25,12 +25,10 @@ SHOWN = (0, 1, 2, 3, 5, 7, 10, 20, 30, 60)
 
 def main(arguments: list[str]) -> int:
     """Print the tables and draw the plots."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks eigenvector", description=__doc__)
+    parser = figure_parser("eigenvector", __doc__)
     parser.add_argument("--frames", type=int, default=100, help="length of the video of the online table")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder for the plots")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    one_thread()
     show_convergence(options.out)
     show_approximation()
     show_online(options.frames)

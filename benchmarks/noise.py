@@ -4,11 +4,11 @@ Channels on the DAVIS sequences at a quarter of their size: the published masks 
 kind of noise takes the place of the last two. Weights are learned on half of the videos and judged on the other half.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.figures import FOLDER, new_figure, save_figure
+from benchmarks.figures import new_figure, save_figure
+from benchmarks.options import figure_parser, one_thread
 from benchmarks.recordings import shared_folder
 from sftrack.datasets import read_sequence, sequence_names
 from sftrack.datasets.sequence import image_files, read_mask
 from sftrack.metrics import jaccard
-from sftrack.spectral import FitSettings, SFSegPlusPlus, fit, sfseg
+from sftrack.spectral import FitSettings, SFSegPlusPlus, fit, power_step, sfseg
+from sftrack.spectral.gaussian import KernelSize
+from sftrack.spectral.iteration import SLOPE, normalise
 
 SIZE_WH = (216, 120)
 CHANNELS = ("OSVOS", "RVOS", "OSVOS eroded", "RVOS dilated", "OSVOS shifted", "RVOS late")
@@ -35,14 +38,12 @@ Video = tuple[Tensor, Tensor]
 
 def main(arguments: list[str]) -> int:
     """Print the tables and draw the weights."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks noise", description=__doc__)
+    parser = figure_parser("noise", __doc__)
     parser.add_argument("--shared", type=Path, help="folder with data/DAVIS and data/published_masks")
     parser.add_argument("--frames", type=int, default=20, help="first frames of each video that are used")
     parser.add_argument("--epochs", type=int, default=40, help="at most; training ends when validation gets no better")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder for the plot")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    one_thread()
     data = shared_folder(options.shared) / "data"
     videos = {name: read_video(data, name, options.frames) for name in sequence_names("DAVIS", data / "DAVIS")}
     names = sorted(videos)
@@ -50,6 +51,7 @@ def main(arguments: list[str]) -> int:
     print(f"learned on {', '.join(learned)}; judged on {', '.join(judged)}; mean J of the judged videos")
     settings = FitSettings(epochs=options.epochs, rate=RATE)
     weights = show_noise(videos, learned, judged, settings)
+    show_uncentred(videos, learned, judged, settings)
     draw(weights, options.out)
     show_modes(videos)
     show_networks(videos, learned, judged, options.epochs)
@@ -138,9 +140,23 @@ def learn(model: nn.Module, videos: dict[str, Video], learned: Sequence[str], se
     return model, time.process_time() - began, len(result.training_loss)
 
 
-def new_model(shared: bool = True) -> SFSegPlusPlus:
+def new_model(shared: bool = True, kind: type[SFSegPlusPlus] = SFSegPlusPlus) -> SFSegPlusPlus:
     """Few iterations and a small neighbourhood, as the pictures are small and the objects move by several pixels per frame."""
-    return SFSegPlusPlus(len(CHANNELS), shared, iterations=2, binarize_after=1, kernel_size=(3, 5, 5))
+    return kind(len(CHANNELS), shared, iterations=2, binarize_after=1, kernel_size=(3, 5, 5))
+
+
+class Uncentred(SFSegPlusPlus):
+    """Eq. 9 as it is printed, `S = sigmoid(b + sum_c w_c C_c)`. It starts at the same maps."""
+
+    def __init__(self, channels: int, shared: bool = True, **settings: Any) -> None:  # noqa: ANN401
+        super().__init__(channels, shared, **settings)
+        with torch.no_grad():
+            for bias, weights in {self.b_s: self.w_s, self.b_f: self.w_f}.items():
+                bias -= weights.sum() / 2.0
+
+    def maps(self, channels: Tensor) -> tuple[Tensor, Tensor]:
+        """See `SFSegPlusPlus`, which takes the half away again."""
+        return super().maps(channels + 0.5)
 
 
 def show_noise(
@@ -156,12 +172,27 @@ def show_noise(
         test = [given[name] for name in judged]
         untrained = mean_jaccard(new_model(), test)
         model, seconds, epochs = learn(new_model(), given, learned, settings)
-        assert isinstance(model, SFSegPlusPlus)
-        found, bias = model.w_s.detach().numpy(), float(model.b_s.detach())
+        found, shown = weights_of(model)
         row = f"{mean_jaccard(lambda channels: channels.mean(1), test):18.3f}{untrained:13.3f}{mean_jaccard(model, test):9.3f}"
-        print(f"  {noise:18s}{row}{seconds:9.0f}{epochs:8d}   {' '.join(f'{weight:.2f}' for weight in found)}; {bias:.2f}")
+        print(f"  {noise:18s}{row}{seconds:9.0f}{epochs:8d}   {shown}")
         weights[noise] = found, names
     return weights
+
+
+def weights_of(model: nn.Module) -> tuple[NDArray[np.float32], str]:
+    """Of the channels, and the same with the bias as text."""
+    assert isinstance(model, SFSegPlusPlus)
+    found = model.w_s.detach().numpy()
+    return found, f"{' '.join(f'{weight:.2f}' for weight in found)}; {float(model.b_s.detach()):.2f}"
+
+
+def show_uncentred(videos: dict[str, Video], learned: Sequence[str], judged: Sequence[str], settings: FitSettings) -> None:
+    """Why the channels enter centred: what becomes of the weights of noise where they do not."""
+    print("\nthe same with channels as they are, not centred")
+    for noise in NOISES:
+        given = with_noise(videos, noise)
+        model, _, epochs = learn(new_model(kind=Uncentred), given, learned, settings)
+        print(f"  {noise:18s}{mean_jaccard(model, [given[name] for name in judged]):40.3f}{'':9s}{epochs:8d}   {weights_of(model)[1]}")
 
 
 def alone(videos: dict[str, Video], judged: Sequence[str]) -> dict[str, float]:
@@ -215,14 +246,14 @@ class Ensemble(nn.Module):
 
 def show_modes(videos: dict[str, Video]) -> None:
     """`sfseg` on one method's masks, softened by a pixel, all videos: the paper's form beside the published code's."""
-    print(f"\n{'sfseg, p = 0.2, f = s: mean J of all videos':46s}{'OSVOS':>8s}{'RVOS':>8s}{'mean':>8s}")
+    print(f"\n{'sfseg, p = 0.2, f = s: mean J of all videos':52s}{'OSVOS':>8s}{'RVOS':>8s}{'mean':>8s}")
 
     def row(name: str, segment: Callable[[Tensor], Tensor]) -> None:
         scores = []
         for index in range(2):
             soft = [(torch.from_numpy(soften(channels[index].numpy())), truth) for channels, truth in videos.values()]
             scores.append(mean_jaccard(segment, soft))
-        print(f"{name:46s}{scores[0]:8.3f}{scores[1]:8.3f}{np.mean(scores):8.3f}")
+        print(f"{name:52s}{scores[0]:8.3f}{scores[1]:8.3f}{np.mean(scores):8.3f}")
 
     row("input", lambda s: s)
     for kernel_size in ((5, 5, 5), (3, 5, 5)):
@@ -232,6 +263,20 @@ def show_modes(videos: dict[str, Video]) -> None:
             row(f"paper, {shown}", partial(sfseg, **settings))
             # The published code ends with a sigmoid of values in [0, 1].
             row(f"official, {shown}", lambda s, settings=settings: torch.logit(sfseg(s, mode="official", **settings)))
+    sizes = {"sum": torch.sum, "peak": torch.amax, "L2 norm": torch.linalg.vector_norm}
+    for name, size in sizes.items():
+        frames = partial(size, dim=(-2, -1), keepdim=True)
+        row(f"paper, 5 iterations, 3x5x5, frames scaled to {name}", partial(sfseg_scaled, size=frames, kernel_size=(3, 5, 5)))
+
+
+def sfseg_scaled(s: Tensor, size: Callable[[Tensor], Tensor], kernel_size: KernelSize) -> Tensor:
+    """`sfseg(s)`, except that frames of the solution get the `size` of the unary map's `(T, 1, 1)` where that takes the sum."""
+    x = s
+    for iteration in range(5):
+        x = normalise(power_step(x, s, s, p=0.2, alpha=1.0, kernel_size=kernel_size).clamp_min(0.0))
+        if iteration >= 3:
+            x = torch.sigmoid(SLOPE * (x * (size(s) / size(x).clamp_min(1e-12)) - 0.5))
+    return x
 
 
 def soften(masks: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,19 +1,18 @@
 """`python -m benchmarks spectral`: milliseconds per frame of one spectral iteration, and Fig. 2: 100 iterations against number of nodes."""
 
-import argparse
 import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.figures import FOLDER, new_figure, save_figure
+from benchmarks.figures import new_figure, save_figure
+from benchmarks.options import figure_parser, one_thread
 from sftrack.spectral import OnlineSFSeg, exact, power_step, sfseg
 from sftrack.spectral.gaussian import KernelSize, gaussian
 from sftrack.spectral.power import BatchGraph, TensorGraph
@@ -29,13 +28,11 @@ LARGER = [(10, 240, 427), (10, 480, 854)]
 
 def main(arguments: list[str]) -> int:
     """Print both tables and draw the second."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks spectral", description=__doc__)
+    parser = figure_parser("spectral", __doc__)
     parser.add_argument("--frames", type=int, default=20, help="length of the volume of the first table")
     parser.add_argument("--repeats", type=int, default=7, help="runs per row; the fastest and the median are shown")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder for the plot")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    one_thread()
     show_speed(options.frames, options.repeats)
     show_scaling(options.out)
     return 0

@@ -1,6 +1,6 @@
 """The trackers that can be channels: `create(name, ...)` builds one, `register` adds one."""
 
-from . import atom, colour, d3s, dcf, dimp, flow, nanotrack, opencv, pytracking, replay, siamban, siamrpn, template
+from . import atom, colour, d3s, dcf, dimp, flow, nanotrack, online, opencv, pytracking, replay, siamban, siamrpn, template
 from .base import BoxTracker
 from .registry import ENTRY_POINTS, create, factory_of, register, tracker_names
 
@@ -16,6 +16,7 @@ __all__ = [
     "factory_of",
     "flow",
     "nanotrack",
+    "online",
     "opencv",
     "pytracking",
     "register",

@@ -1,5 +1,7 @@
 """A projection and a filter, with the samples that they are learned from (see `online_filter`)."""
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -71,3 +73,10 @@ class LearnedFilter:
         weights = torch.from_numpy(self.weights.values[:used].copy()).to(self._samples)
         samples, labels = self._samples[:used], self._labels[:used]
         self.weight = learn_filter(samples, labels, weights, self.weight, filter_reg=FILTER_REG, iterations=iterations)
+
+
+def random_start(inputs: int, outputs: int, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """What learning may start from: a filter `(1, outputs, side, side)` and a projection `(outputs, inputs, 1, 1)`, as ATOM draws them."""
+    projection = torch.randn((outputs, inputs, 1, 1), generator=generator) / math.sqrt(inputs)
+    weight = torch.randn((1, outputs, side, side), generator=generator) / (outputs * side**2)
+    return weight, projection

@@ -1,0 +1,186 @@
+"""ATOM's online classifier on the small backbone that the package ships: it learns what the target looks like while it follows it.
+
+The classifier (Danelljan et al., CVPR 2019, section 3.2) says where the target is. There is no IoU-Net: ridge regression on the same
+features, learned on the first frame as in MDNet, fits the box. Nothing is downloaded.
+"""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sftrack.boxes import box_around, center_xy
+from sftrack.contracts import BoxXYWH, ImageRGB
+from sftrack.engine import fastest_engine
+from sftrack.errors import ConfigError
+from sftrack.feat2seg import Feat2Seg, fold
+from sftrack.mobilenet_v3 import MobileNetV3
+from sftrack.weights.bundled import bundled_path, load_network
+
+from .base import BoxTracker
+from .checkpoints import Weights, load_into, load_state_dict
+from .discriminative.augmentation import Augmentation, Shift, drop_channels, flip
+from .discriminative.box_regression import BoxRegressor, Level
+from .discriminative.dimp_settings import AUGMENTATION
+from .discriminative.learned_filter import LearnedFilter, random_start
+from .discriminative.localisation import Flag, Localisation, Thresholds, localise
+from .discriminative.online_filter import gaussian_labels, rms_normalised, upsampling
+from .discriminative.patches import vector
+from .reduction import sample_window
+from .registry import register
+
+STRIDE_PX, FINE_STRIDE_PX = 16, 8
+"""Of the features of the classifier, and of those that the box is fitted with beside them."""
+LEVELS = (Level(FINE_STRIDE_PX, 8), Level(STRIDE_PX, 5))
+CROP_PX, SEARCH_AREA = 256, 4.0
+"""Side of the crop, in its pixels and in sizes (square roots of the area) of the target."""
+CELLS = CROP_PX // STRIDE_PX
+CHANNELS, FILTER_SIDE = 32, 4
+"""Of the filter, after the projection."""
+LABEL_SIGMA = 0.25
+"""Width of the labels in sizes of the target."""
+INIT_STEPS, INIT_ITERATIONS, ITERATIONS = 6, 10, 5
+"""Gauss-Newton steps on the first frame, conjugate gradients in each, and later."""
+FIRST_VIEWS = Augmentation(AUGMENTATION.shifts, AUGMENTATION.flip, AUGMENTATION.blurs, AUGMENTATION.rotations, 1 / 3, dropouts=2)
+"""What the filter is learned from on the first frame."""
+ZOOMS = (0.8, 1.25)
+"""Of further crops of the first frame that the box regressor is learned from."""
+MEMORY, FIRST_SHARE = 50, 0.25
+"""Samples that are remembered, and what those of the first frame weigh together at least."""
+RATE, HARD_NEGATIVE_RATE = 0.01, 0.02
+"""Weight of a new sample."""
+SMOOTHING = 0.5
+"""Share of a correction of the box that is taken."""
+THRESHOLDS = Thresholds(not_found=0.25)
+SMALLEST_PX = 4.0
+"""No side of the box shrinks below it."""
+
+Maps = tuple[Tensor, Tensor]
+"""Of one crop, at 1/8 and 1/16 of its resolution, `(1, C, H, W)`."""
+
+
+class Pyramid(nn.Module):
+    """The backbone with both of its resolutions, from pixels."""
+
+    def __init__(self, backbone: MobileNetV3) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """RGB crops `(B, 3, H, W)`, 0 to 255, to `(B, 24, H / 8, W / 8)` and `(B, 96, H / 16, W / 16)`."""
+        return self.backbone.pyramid(pixels / 255.0)
+
+
+@register("online")
+class Online(BoxTracker):
+    """See the module. It runs on the CPU whatever the device: a GPU would wait for a network this small.
+
+    Args:
+        weights: of the backbone, a file or a state dict of `MobileNetV3(9)`; None for those that the package ships.
+        seed: of the tracker's own generator, which draws the views of the first frame, and what learning starts from.
+        train_skipping: frames from one regular improvement of the filter to the next.
+    """
+
+    def __init__(self, *, weights: Weights = None, seed: int = 0, train_skipping: int = 10) -> None:
+        if not isinstance(train_skipping, int) or train_skipping < 1:
+            raise ConfigError(f"expected train_skipping as a whole number from 1, got {train_skipping}")
+        self._seed, self._train_skipping = seed, train_skipping
+        network = fold(Pyramid(_backbone(weights)).eval()).requires_grad_(False)
+        self._engine = fastest_engine(network, [torch.zeros(1, 3, CROP_PX, CROP_PX)])
+        self._upsampling = upsampling(CELLS, CROP_PX).float()
+
+    @torch.no_grad()
+    def _start(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
+        self._generator = torch.Generator().manual_seed(self._seed)
+        self._frame = 1
+        self._center, self._size = center_xy(box_xywh), box_xywh[2:].copy()
+        views, shifts = FIRST_VIEWS.samples(self._crop(image_rgb, expansion=2), CROP_PX, self._generator)
+        maps = [self._maps(view) for view in torch.split(views, 1)]
+        self._learn_filter(torch.cat([_sample(both) for both in maps]), shifts)
+        box = torch.tensor([CROP_PX / 2, CROP_PX / 2, *(self._size / self._pixel)], dtype=torch.float32)
+        zoomed = [(self._maps(self._crop(image_rgb, zoom=zoom)), torch.cat([box[:2], box[2:] / zoom])) for zoom in ZOOMS]
+        self._regressor = BoxRegressor(LEVELS, [(maps[0], box), (self._maps(flip(views[:1])), box), *zoomed], self._generator)
+
+    @torch.no_grad()
+    def _step(self, image_rgb: ImageRGB) -> tuple[BoxXYWH | None, float]:
+        self._frame += 1
+        maps = self._maps(self._crop(image_rgb))
+        sample = self._filter.project(_sample(maps))
+        # In PyTorch: NumPy would wake as many threads as there are cores for these small products.
+        scores = self._upsampling @ torch.from_numpy(self._filter.scores(sample)) @ self._upsampling.T
+        found = localise(scores.numpy(), self._pixel, vector(self._size[::-1]), vector((0, 0)), THRESHOLDS)
+        is_hard, is_found = found.flag is Flag.HARD_NEGATIVE, found.flag is not Flag.NOT_FOUND
+        if is_found:
+            offset, size = self._fitted(maps, found)
+            if found.flag is not Flag.UNCERTAIN:
+                label = self._labels(torch.tensor(offset[None, ::-1] / self._pixel, dtype=torch.float32))
+                self._filter.remember(sample, label, HARD_NEGATIVE_RATE if is_hard else RATE)
+            self._move(offset, self._size if found.flag is Flag.UNCERTAIN else size)
+        if is_hard or (self._frame - 1) % self._train_skipping == 0:  # the latter also while the target is lost
+            self._filter.learn(ITERATIONS)
+        return (box_around(self._center, self._size), found.peak) if is_found else (None, 0.0)
+
+    @property
+    def _pixel(self) -> float:
+        """Pixels of the frame per pixel of the crop."""
+        return SEARCH_AREA * math.sqrt(float(self._size.prod())) / CROP_PX
+
+    def _crop(self, image_rgb: ImageRGB, *, expansion: int = 1, zoom: float = 1.0) -> Tensor:
+        """A square around the target, `(1, 3, N, N) float32` with `N = expansion * CROP_PX`; `zoom` times as much of the frame as usual."""
+        pixels, scale = expansion * CROP_PX, 1.0 / (zoom * self._pixel)
+        window = sample_window(image_rgb, self._center - pixels / scale / 2.0, np.full(2, scale), (pixels, pixels))
+        return torch.from_numpy(window).permute(2, 0, 1)[None].float()
+
+    def _maps(self, crop: Tensor) -> Maps:
+        fine, coarse = self._engine.run(crop.contiguous())
+        return torch.from_numpy(fine), torch.from_numpy(coarse)
+
+    def _learn_filter(self, features: Tensor, shifts: list[Shift]) -> None:
+        """Learn from the first frame's features `(N, C, H, W)`, in which the target is moved by pixels of the crop."""
+        dropped = drop_channels(features[:1], FIRST_VIEWS.dropouts, FIRST_VIEWS.dropout_probability, self._generator)
+        moved = torch.tensor([*shifts, *[(0, 0)] * len(dropped)], dtype=torch.float32)
+        weight, projection = random_start(features.shape[1], CHANNELS, FILTER_SIDE, self._generator)
+        self._filter = LearnedFilter(
+            torch.cat([features, dropped]),
+            self._labels(moved),
+            weight,
+            projection,
+            steps=INIT_STEPS,
+            iterations=INIT_ITERATIONS,
+            slots=MEMORY,
+            initial_share=FIRST_SHARE,
+        )
+
+    def _labels(self, offsets: Tensor) -> Tensor:
+        """Score maps that crops should have, from the target's offset from their middle `(N, 2)`, y and x in pixels of the crop."""
+        # A filter of even side has its middle between two cells.
+        return gaussian_labels(offsets / STRIDE_PX + 0.5, CELLS, LABEL_SIGMA * CELLS / SEARCH_AREA)
+
+    def _fitted(self, maps: Maps, found: Localisation) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Where the target is, from the crop's middle, x and y, and its size, in pixels of the frame."""
+        offset = found.translation[::-1].astype(np.float64)
+        rough = np.concatenate([CROP_PX / 2 + offset / self._pixel, self._size / self._pixel])
+        change = self._regressor.change(maps, torch.tensor(rough, dtype=torch.float32)).numpy().astype(np.float64)
+        return offset + SMOOTHING * change[:2] * self._size, self._size * np.exp(SMOOTHING * change[2:])
+
+    def _move(self, offset: NDArray[np.float64], size: NDArray[np.float64]) -> None:
+        """Take a new place and size, as far as they are in the frame."""
+        assert self._size_wh is not None
+        limits = np.array(self._size_wh, dtype=np.float64)
+        self._center = np.clip(self._center + offset, 0.0, limits)
+        self._size = np.clip(size, np.minimum(SMALLEST_PX, limits), limits)
+
+
+def _sample(maps: Maps) -> Tensor:
+    """The part of a crop's maps that the classifier sees."""
+    return rms_normalised(maps[1])
+
+
+def _backbone(weights: Weights) -> MobileNetV3:
+    backbone = MobileNetV3(9)
+    if weights is None:
+        weights = load_network(Feat2Seg(), bundled_path("feat2seg")).backbone.state_dict()
+    load_into(backbone, load_state_dict(weights, "online"), "online")
+    return backbone

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sftrack.contracts import BoxXYWH, ImageRGB
+from sftrack.engine import on_device
 
 from .checkpoints import Weights, load_into, load_state_dict
 from .discriminative.atom_settings import ATOMSettings
@@ -87,7 +88,7 @@ class ATOM(DiscriminativeTracker):
         settings, scale = self._settings, self._state.scale
         # The crop is cut around the position without its fraction, and reckoned with as if around the rounded one: so did the original.
         middle = np.rint(self._state.position)
-        maps = self._network.feature_extractor(self._sample(image_rgb, self._state.position).image_rgb.to(self._device))
+        maps = self._network.feature_extractor(on_device(self._sample(image_rgb, self._state.position).image_rgb, self._device))
         sample = self._filter.project(rms_normalised(maps.layer3))
         # In PyTorch: NumPy would wake as many threads as there are cores for these small products.
         scores = self._upsampling @ torch.from_numpy(self._filter.scores(sample)) @ self._upsampling.T
@@ -127,4 +128,4 @@ class ATOM(DiscriminativeTracker):
         """Score maps that crops should have, from the target's offset from their middle `(N, 2)`, y and x in pixels of the frame."""
         sigma = self._settings.label_sigma_factor * self._cells / self._settings.search_area_scale
         # A filter of even side has its middle between two cells.
-        return gaussian_labels((offsets / (STRIDE_PX * float(scale)) + 0.5).to(self._device), self._cells, sigma)
+        return gaussian_labels(on_device(offsets / (STRIDE_PX * float(scale)) + 0.5, self._device), self._cells, sigma)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sftrack.contracts import BoxXYWH, ImageRGB
+from sftrack.engine import on_device
 
 from .checkpoints import Weights, load_checkpoint, load_into
 from .discriminative.correlation import correlate
@@ -100,7 +101,7 @@ class DiMP(DiscriminativeTracker):
     def _step(self, image_rgb: ImageRGB) -> tuple[BoxXYWH | None, float]:
         self._frame += 1
         patch = self._sample(image_rgb, self._state.position)
-        maps = self._network.feature_extractor(patch.image_rgb.to(self._device))
+        maps = self._network.feature_extractor(on_device(patch.image_rgb, self._device))
         features = self._network.classifier.features(maps.layer3)
         found = self._localise(features, patch)
         if found.flag is Flag.NOT_FOUND:

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sftrack.engine import on_device
+
 from .memory import SampleWeights
 from .online_filter import correlate, learn_filter, learn_filter_and_projection, project
 
@@ -70,7 +72,7 @@ class LearnedFilter:
     def learn(self, iterations: int) -> None:
         """Improve the filter on what is remembered."""
         used = self.weights.used
-        weights = torch.from_numpy(self.weights.values[:used].copy()).to(self._samples)
+        weights = on_device(self.weights.values[:used].copy(), self._samples.device).to(self._samples.dtype)
         samples, labels = self._samples[:used], self._labels[:used]
         self.weight = learn_filter(samples, labels, weights, self.weight, filter_reg=FILTER_REG, iterations=iterations)
 

@@ -1,9 +1,10 @@
 """Which samples a filter remembers, and how much each counts."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from sftrack.engine import on_device
 
 from .patches import Vector
 from .steepest_descent import Samples
@@ -75,11 +76,11 @@ class SampleMemory:
         """Remember a sample `(1, C, h, w)`; `rate` as for `SampleWeights.add`."""
         slot = self.weights.add(rate)
         self._features[slot] = features[0]
-        self._boxes[slot] = torch.from_numpy(box_xywh)
+        self._boxes[slot] = on_device(box_xywh, self._boxes.device)
 
     @property
     def samples(self) -> Samples:
         """What is remembered."""
         used = self.weights.used
-        weights = torch.from_numpy(self.weights.values[:used].copy()).to(self._features.device)
+        weights = on_device(self.weights.values[:used].copy(), self._features.device)
         return Samples(self._features[:used], self._boxes[:used], weights)

@@ -144,12 +144,11 @@ def conjugate_gradients(normal: Callable[[Tensor], Tensor], target: Tensor, iter
     for _ in range(iterations):
         z = residual if scale is None else residual / scale
         product = (residual * z).sum()
-        if product == 0.0:
-            break
         changed = product if scale is not None else product - (previous * z).sum()
-        direction = z + (changed / previous_product).clamp(min=0.0) * direction
+        direction = z + torch.where(previous_product == 0.0, 0.0, changed / previous_product).clamp(min=0.0) * direction
         applied = normal(direction)
-        length = product / (direction * applied).sum()
+        # Nothing is left to do where the product is 0; to leave the loop then, the host would have to wait for a GPU every time.
+        length = torch.where(product == 0.0, 0.0, product / (direction * applied).sum())
         solution = solution + length * direction
         previous, previous_product, residual = residual, product, residual - length * applied
     return solution

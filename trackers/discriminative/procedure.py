@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from sftrack.contracts import BoxXYWH, ImageRGB
+from sftrack.engine import on_device
 from sftrack.feat2seg import fold
 
 from ..base import BoxTracker
@@ -67,7 +68,7 @@ class DiscriminativeTracker(BoxTracker):
 
     def _maps_of_views(self, views: Tensor) -> tuple[Features, Tensor]:
         """All maps of the first view, and the deepest of all views; one by one on a CPU, where the maps of one stay in the cache."""
-        backbone, views = self._network.feature_extractor, views.to(self._device)
+        backbone, views = self._network.feature_extractor, on_device(views, self._device)
         first, others = backbone(views[:1]), views[1:]
         parts = torch.split(others, 1 if self._device.type == "cpu" else len(others)) if len(others) else ()
         return first, torch.cat([first.layer3, *(backbone(part).layer3 for part in parts)])

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sftrack.engine import on_device
+
 from .iou_net import IoUNet, Space, TwoLevels, ascend
 from .patches import Vector, vector
 
@@ -37,7 +39,8 @@ class Refinement:
     def refine(self, network: IoUNet, modulated: TwoLevels, box_xywh: Vector, generator: torch.Generator) -> tuple[Vector | None, float]:
         """The refined box `(4,)` in pixels of the crop, None where there is none; and the highest score of any."""
         uniform = torch.rand((self.random_boxes, 4), generator=generator)
-        proposals = self.proposals(torch.from_numpy(box_xywh), uniform).to(modulated.stride8)
+        like = modulated.stride8
+        proposals = on_device(self.proposals(torch.from_numpy(box_xywh), uniform).to(like.dtype), like.device)
         moved = ascend(network, modulated, proposals, space=self.space, iterations=self.iterations, step_length=self.step_length)
         joined = torch.cat([moved[0], moved[1][:, None]], dim=1).float().cpu()  # one wait for a GPU
         boxes, scores = joined[:, :4], joined[:, 4]

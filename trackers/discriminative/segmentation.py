@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sftrack.contracts import ImageRGB, SoftMask
+from sftrack.engine import on_device
 from sftrack.feat2seg import fold
 
 from .resnet import Features, resnet50
@@ -169,7 +170,7 @@ class Segmenter:
         return np.asarray(self._network(self._template, features)[0].float().cpu().numpy(), dtype=np.float32)
 
     def _to_tensor(self, crop_rgb: ImageRGB) -> Tensor:
-        return torch.from_numpy(crop_rgb).to(self._device).permute(2, 0, 1)[None].float()
+        return on_device(crop_rgb, self._device).permute(2, 0, 1)[None].float()
 
     def _on_device(self, mask: SoftMask) -> Tensor:
-        return torch.from_numpy(mask).to(self._device)
+        return on_device(mask, self._device)

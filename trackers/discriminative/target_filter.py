@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sftrack.contracts import ImageRGB
+from sftrack.engine import on_device
 from sftrack.errors import ConfigError
 from sftrack.feat2seg import fold
 
@@ -129,7 +130,7 @@ class TargetFilter:
 
     def features(self, pixels: Tensor) -> Tensor:
         """Crops `(B, 3, 256, 256)`, RGB, 0 to 255, to features `(B, 1024, 16, 16)`, each of a mean square of 1."""
-        return rms_normalised(self._backbone(pixels.to(self._device)).layer3)
+        return rms_normalised(self._backbone(on_device(pixels, self._device)).layer3)
 
     @torch.inference_mode()
     def sample(self, image_rgb: ImageRGB, position: Vector, scale: float) -> Tensor:
@@ -163,4 +164,4 @@ class TargetFilter:
         return vector(CELLS * offset / (scale * SAMPLE_PX) + 0.5)
 
     def _labels(self, centres: Tensor) -> Tensor:
-        return gaussian_labels(centres.to(self._device), CELLS, self._sigma)
+        return gaussian_labels(on_device(centres, self._device), CELLS, self._sigma)

@@ -112,7 +112,7 @@ def test_got10k_cuts_boxes_to_the_frame_and_averages_frames() -> None:
 
 
 def test_conventions_say_in_words_where_they_differ() -> None:
-    assert "count as misses of success, count as hits of precision" in " ".join(CONVENTIONS["uav123"].lines())
+    assert "frames without target: misses of success, hits of precision" in " ".join(CONVENTIONS["uav123"].lines())
     assert len({rules.lines() for rules in CONVENTIONS.values()}) == len(set(CONVENTIONS.values()))
 
 

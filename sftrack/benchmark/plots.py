@@ -65,7 +65,8 @@ def _curves(rows: list[Ranked], title: str, x_label: str, x_of: _Curve, y_of: _C
     axes = figure.subplots()
     pairs = [(row, row.standing.overall) for row in rows if row.standing.overall is not None]
     for at, (row, scores) in sorted(enumerate(pairs), key=lambda pair: -number_of(pair[1][1])):
-        axes.plot(x_of(scores), y_of(scores), **_style(at), label=f"[{number_of(scores):.3f}] {row.name}")
+        # Not cut off at the border, where a curve of 1 would be half as wide.
+        axes.plot(x_of(scores), y_of(scores), **_style(at), label=f"[{number_of(scores):.3f}] {row.name}", clip_on=False)
     axes.set(title=title, xlabel=x_label, ylabel="share of frames", ylim=(0.0, 1.0), xlim=(0.0, float(x_of(pairs[0][1])[-1])))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -54,11 +54,12 @@ class Conventions:
             "left_out": "the first frame is left out",
             "as_written": "the first frame counts",
         }
-        absent = {"left_out": "are left out", "miss": "count as misses", "hit": "count as hits"}
+        absent = {"left_out": "left out", "miss": "misses", "hit": "hits"}
+        of_overlap, of_distance = absent[self.absent_overlap], absent[self.absent_distance]
         return (
             first[self.first_frame],
-            f"frames without target {absent[self.absent_overlap]} of success"
-            + ("" if self.absent_distance == self.absent_overlap else f", {absent[self.absent_distance]} of precision"),
+            "frames without target: "
+            + (of_overlap if of_overlap == of_distance else f"{of_overlap} of success, {of_distance} of precision"),
             f"{self.thresholds} overlap thresholds",
             f"mean over {self.averaged}",
             *(("boxes are cut to the frame",) if self.clipped else ()),

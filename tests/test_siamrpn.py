@@ -16,6 +16,7 @@ from sftrack.errors import ConfigError, WeightsError
 from sftrack.feat2seg import fold
 from sftrack.trackers import create
 from sftrack.trackers.siamese.head import FusedHead, LevelHead, MultiLevelNetwork, Neck
+from sftrack.trackers.siamese.procedure import Settings
 from sftrack.trackers.siamese.resnet import ResNet50
 from sftrack.trackers.siamese.runner import Comparison, Template
 from sftrack.trackers.siamese.xcorr import depthwise_xcorr
@@ -228,10 +229,10 @@ BOX = np.array([40.0, 30.0, 48.0, 40.0])
 
 
 def test_settings_reach_the_procedure(toy: Callable[..., SiamRPN]) -> None:
-    tracker = toy(loc=(0.0, 0.0, 0.3, 0.3), lr=0.0, penalty_k=0.2, window_influence=0.1)
+    tracker = toy(loc=(0.0, 0.0, 0.3, 0.3), lr=0.0, penalty_k=0.2, window_influence=0.1, temperature=4.0)
     tracker.init(IMAGE, BOX)
     np.testing.assert_allclose(tracker.update(IMAGE).box_xywh[2:], BOX[2:])  # lr = 0 keeps the size
-    assert (tracker._settings.penalty_k, tracker._settings.window_influence) == (0.2, 0.1)
+    assert tracker._settings == Settings(penalty_k=0.2, window_influence=0.1, lr=0.0, temperature=4.0)
 
 
 def test_the_published_settings_are_the_default(toy: Callable[..., SiamRPN]) -> None:

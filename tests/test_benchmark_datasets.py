@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from sftrack.benchmark.suites import SUITES, find_suite, survey
-from sftrack.datasets import read_sequence, sequence_names
+from sftrack.datasets import read_mask, read_sequence, sequence_names
+from sftrack.datasets.sequence import read_rgb
 from sftrack.datasets.tables import rows
 from sftrack.errors import ConfigError, SourceError
 
@@ -159,6 +160,33 @@ def test_counts_that_differ(tmp_path: Path) -> None:
     (tmp_path / "Deer" / "groundtruth_rect.txt").write_text("\n")
     with pytest.raises(SourceError, match="it is empty"):
         read_sequence("OTB100", tmp_path, "Deer")
+
+
+@pytest.mark.parametrize("folder", ["OTB100", "otb-100", "OTB_2015", "tb100"])
+def test_a_root_may_be_the_folder_above_however_people_call_the_data_set(tmp_path: Path, folder: str) -> None:
+    otb_official(tmp_path / folder)
+    assert sequence_names("OTB100", tmp_path) == ("Jogging-1", "Jogging-2")
+
+
+def test_files_that_a_mac_leaves_beside_images_are_no_frames(tmp_path: Path) -> None:
+    otb_official(tmp_path)
+    (tmp_path / "Jogging" / "img" / "._0001.jpg").write_bytes(b"\0\5\26\7")
+    video = read_sequence("OTB100", tmp_path, "Jogging-1")
+    assert ([path.name for path in video.frame_paths], video.notes) == (["0001.jpg", "0002.jpg", "0003.jpg"], ())
+
+
+def test_an_image_that_cannot_be_read_is_one_line_with_its_reason(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    images(tmp_path / "img", range(1, 4), "%d.png")
+    (tmp_path / "img" / "1.png").write_bytes(b"")
+    (tmp_path / "img" / "2.png").write_bytes(b"damaged")
+    (tmp_path / "img" / "3.png").unlink()
+    reasons = {1: "the file is empty", 2: "the file is no picture", 3: "it cannot be read: No such file or directory"}
+    for number, reason in reasons.items():
+        path = tmp_path / "img" / f"{number}.png"
+        for read, what in ((read_rgb, "an image"), (read_mask, "a mask image")):
+            with pytest.raises(SourceError, match=f"^expected {what} at {path}, {reason}$"):
+                read(path)
+    assert capfd.readouterr().err == ""  # OpenCV would add a line of its own
 
 
 @pytest.mark.parametrize("key", sorted(SUITES))

@@ -221,7 +221,7 @@ def test_the_vot_entry_point_says_in_a_line_what_is_wrong(
     trax(server)
     assert main(["--tracker", "template", "--device", "cpu"]) == 2
     assert (len(server.answers), server.quits) == (3, 1)
-    assert capfd.readouterr().err == f"error: expected an image at {paths[3]}, found none that can be read\n"
+    assert capfd.readouterr().err == f"error: expected an image at {paths[3]}, the file is no picture\n"
     monkeypatch.setitem(sys.modules, "trax", None)
     assert main([]) == 2
     assert capfd.readouterr().err == "error: the package 'trax' is not installed; pip install vot-trax\n"

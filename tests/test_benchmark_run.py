@@ -94,7 +94,7 @@ def test_a_sequence_that_fails_is_listed_and_the_others_go_on(otb: Path, tmp_pat
     done = bench(*arguments)
     folder = Path("out/OTB100/test-still")
     assert done.code == 1
-    assert re.search(r"^failed: test-still on OTB100/Girl: expected an image at .*0005\.jpg, found none that can be read$", done.err, re.M)
+    assert re.search(r"^failed: test-still on OTB100/Girl: expected an image at .*0005\.jpg, the file is no picture$", done.err, re.M)
     assert re.search(r"^Jogging-1: expected true boxes in .*groundtruth_rect\.1\.txt, it is empty$", done.err, re.M)
     assert "Traceback" not in done.err
     assert "Traceback" in (folder / "Girl.failed.log").read_text()

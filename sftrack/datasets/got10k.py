@@ -61,4 +61,4 @@ def _is_visible(folder: Path, count: int) -> NDArray[np.bool_]:
 
 
 def _folder(root: Path, subset: str) -> Path:
-    return find_base(root, ("GOT-10k", "GOT10k", "got10k"), (f"{subset}/*/groundtruth.txt",), f"GOT-10k {subset}") / subset
+    return find_base(root, ("GOT-10k",), (f"{subset}/*/groundtruth.txt",), f"GOT-10k {subset}") / subset

@@ -42,7 +42,7 @@ def read_lasot(root: Path, name: str) -> Sequence:
 
 
 def _base(root: Path) -> Path:
-    return find_base(root, ("LaSOT", "LaSOTBenchmark", "lasot"), ("*/*/groundtruth.txt", "*-[0-9]*/groundtruth.txt"), "LaSOT")
+    return find_base(root, ("LaSOT", "LaSOTBenchmark", "LaSOTTesting"), ("*/*/groundtruth.txt", "*-[0-9]*/groundtruth.txt"), "LaSOT")
 
 
 def _folder(base: Path, name: str) -> Path:

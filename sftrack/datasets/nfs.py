@@ -55,7 +55,7 @@ def read_nfs(root: Path, name: str, rate: int = 30) -> Sequence:
 
 def _base(root: Path, rate: int) -> Path:
     marks = (f"*/{rate}/*.txt", "sequences") if rate == 30 else (f"*/{rate}/*.txt",)
-    return find_base(root, ("NFS", "NfS", "nfs", "Nfs"), marks, f"NFS at {rate} frames/s")
+    return find_base(root, ("NFS",), marks, f"NFS at {rate} frames/s")
 
 
 def _is_official(base: Path, rate: int) -> bool:

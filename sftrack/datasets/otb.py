@@ -76,7 +76,7 @@ def read_otb(root: Path, name: str) -> Sequence:
 
 
 def _base(root: Path) -> Path:
-    return find_base(root, ("OTB100", "OTB2015", "OTB"), ("*/img",), "OTB")
+    return find_base(root, ("OTB100", "OTB2015", "OTB", "TB100", "OTB2013", "OTB50"), ("*/img",), "OTB")
 
 
 def _truth_files(folder: Path, row: Row) -> list[Path]:

@@ -81,9 +81,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises:
         SourceError: not a readable image.
     """
-    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if labels is None:
-        raise SourceError(f"expected a mask image at {path}, found none that can be read")
+    labels = _decoded(path, cv2.IMREAD_UNCHANGED, "a mask image")
     return np.asarray(labels > 0 if labels.ndim == 2 else (labels > 0).any(axis=2), dtype=np.bool_)
 
 
@@ -93,10 +91,22 @@ def read_rgb(path: Path) -> ImageRGB:
     Raises:
         SourceError: the file is missing or is not an image.
     """
-    image_bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image_bgr is None:
-        raise SourceError(f"expected an image at {path}, found none that can be read")
+    image_bgr = _decoded(path, cv2.IMREAD_COLOR, "an image")
     return np.asarray(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _decoded(path: Path, flags: int, what: str) -> cv2.typing.MatLike:
+    """A picture as OpenCV has it. Not with `cv2.imread`, which says on stderr, and not to us, why a file cannot be opened."""
+    try:
+        encoded = np.fromfile(path, dtype=np.uint8)
+        decoded = cv2.imdecode(encoded, flags) if encoded.size else None
+    except OSError as error:
+        raise SourceError(f"expected {what} at {path}, it cannot be read: {error.strerror or error}") from error
+    except cv2.error as error:
+        raise SourceError(f"expected {what} at {path}, it cannot be decoded: {error.err}") from error
+    if decoded is None:
+        raise SourceError(f"expected {what} at {path}, {'the file is no picture' if encoded.size else 'the file is empty'}")
+    return decoded
 
 
 def read_boxes(path: Path) -> NDArray[np.float64]:
@@ -153,20 +163,27 @@ def pair(frames: tuple[Path, ...], count: int, what: str) -> tuple[tuple[Path, .
 
 
 def find_base(root: Path, folders: tuple[str, ...], marks: tuple[str, ...], what: str) -> Path:
-    """The folder of a data set: `root` itself or one of `folders` in it, whichever holds something that matches one of `marks`.
+    """The folder of a data set: `root` itself or one of `folders` in it, whichever has what matches a mark.
 
     Args:
+        folders: names that people give it; capitals, `_` and `-` do not matter.
         marks: glob patterns, e.g. `*/img`.
         what: name of the data set, for the message.
 
     Raises:
         SourceError: none of them does.
     """
-    for folder in (root, *(root / name for name in folders)):
+    known = [_plain(name) for name in folders]
+    inside = [path for path in sorted(root.glob("*")) if _plain(path.name) in known]
+    for folder in (root, *sorted(inside, key=lambda path: known.index(_plain(path.name)))):
         if folder.is_dir() and any(next(folder.glob(mark), None) is not None for mark in marks):
             return folder
     shown = " or ".join(str(root / mark) for mark in marks)
     raise SourceError(f"expected {what} at {root} (or in {'/, '.join(folders)}/ under it): no {shown}")
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
 
 
 def image_files(folder: Path) -> tuple[Path, ...]:
@@ -177,7 +194,8 @@ def image_files(folder: Path) -> tuple[Path, ...]:
     """
     if not folder.is_dir():
         raise SourceError(f"expected a folder of images at {folder}, there is none; is the data set's root right?")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    # ._0001.jpg, which macOS leaves beside every file on a disk of another system, is no image
+    files = [path for path in folder.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png"} and not path.name.startswith(".")]
     if not files:
         raise SourceError(f"expected images in {folder}, found none")
     return tuple(sorted(files, key=lambda path: (number_of(path), path.stem)))

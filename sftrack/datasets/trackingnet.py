@@ -40,4 +40,4 @@ def read_trackingnet(root: Path, name: str) -> Sequence:
 
 
 def _base(root: Path) -> Path:
-    return find_base(root, ("TrackingNet", "trackingnet"), ("TEST/frames",), "TrackingNet") / "TEST"
+    return find_base(root, ("TrackingNet",), ("TEST/frames",), "TrackingNet") / "TEST"

@@ -5,12 +5,14 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sftrack.benchmark import settings
 from sftrack.benchmark.entrants import Entrant, find_entrant, replayed
 from sftrack.benchmark.jobs import Done, Failed, ProcessEngine, SerialEngine
 from sftrack.benchmark.plan import Campaign, read_course
@@ -68,6 +70,19 @@ def test_results_are_as_other_tools_read_them(otb: Path, bench: Bench) -> None:
     assert record["settings"]["seed"] == 0
     assert record["settings"]["channels"] == [{"name": "template", "params": {}, "tracker": "template"}]
     assert {"torch", "numpy", "python", "commit", "since", "system"} <= set(record["environments"][0])
+    assert record["environments"][0]["sftrack"], "known in a plain clone too"
+
+
+def test_the_commit_is_ours_and_not_that_of_a_repository_in_which_we_are_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    names = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b.c", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b.c"}
+    subprocess.run(["git", "-C", tmp_path, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True, env={**os.environ, **names})
+    monkeypatch.setattr(settings, "_CHECKOUT", tmp_path)
+    assert settings._commit() is not None
+    (tmp_path / "venv").mkdir()
+    monkeypatch.setattr(settings, "_CHECKOUT", tmp_path / "venv")
+    assert settings._commit() is None
+    assert settings._checkout_version() is None
 
 
 def test_only_what_is_missing_or_incomplete_is_done_again(otb: Path, bench: Bench) -> None:
@@ -78,11 +93,13 @@ def test_only_what_is_missing_or_incomplete_is_done_again(otb: Path, bench: Benc
     (folder / "Deer.txt").unlink()
     (folder / "Girl_time.txt").write_text("0.1\n")
     (folder / "Girl.txt.part").write_text("1,2,3,4\n")
+    for path in folder.glob("Jogging-1*.txt"):  # whole, but of another length than the sequence
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     assert bench(*arguments).code == 0
     assert content(folder) == before
     assert not list(folder.glob("*.part"))
     redone = {path.name for path in folder.glob("*.txt") if path.stat().st_mtime_ns != stamps[path.name]}
-    assert {name.split("_")[0].removesuffix(".txt") for name in redone} == {"Deer", "Girl"}
+    assert {name.split("_")[0].removesuffix(".txt") for name in redone} == {"Deer", "Girl", "Jogging-1"}
     assert bench(*arguments, "--json").out.count('"done"') == 0
 
 
@@ -168,6 +185,10 @@ def test_results_of_other_settings_are_refused(otb: Path, bench: Bench) -> None:
     assert content(Path("out/OTB100/test-random")) == before
     assert bench(*arguments, "--seed", 1, "--force").code == 0
     assert content(Path("out/OTB100/test-random")) != before
+    Path("out/OTB100/test-random/run.json").unlink()  # now nobody knows the settings
+    assert "expected out/OTB100/test-random/run.json beside the results there" in bench(*arguments, "--seed", 1).err
+    assert bench(*arguments, "--force").code == 0
+    assert content(Path("out/OTB100/test-random")) == before
 
 
 def test_results_of_another_version_are_said(otb: Path, bench: Bench) -> None:

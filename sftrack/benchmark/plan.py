@@ -107,7 +107,8 @@ class Campaign:
             folder = self._open(course, entrant)
             for name, reason in course.damaged.items():
                 folder.write_failure(name, reason, "")
-            jobs += [Job(entrant, video, folder, self.seed, self.out) for video in course.videos if not folder.is_complete(video.name)]
+            missing = [video for video in course.videos if not folder.is_complete(video.name, len(video))]
+            jobs += [Job(entrant, video, folder, self.seed, self.out) for video in missing]
         return jobs
 
     def _open(self, course: Course, entrant: Entrant) -> RunFolder:

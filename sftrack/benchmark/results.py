@@ -58,13 +58,13 @@ class RunFolder:
         names = (path.name.removesuffix(BOXES) for path in self.path.glob(f"*{BOXES}"))
         return tuple(sorted(name for name in names if self.is_complete(name)))
 
-    def is_complete(self, sequence: str) -> bool:
-        """Whether the files of a sequence are there, whole and of one length."""
+    def is_complete(self, sequence: str, frames: int | None = None) -> bool:
+        """Whether the files of a sequence are there, whole and of one length: that of `frames`, where it is known."""
         paths = [self._file(sequence, kind) for kind in (BOXES, TIMES, SCORES)]
         if not all(path.is_file() for path in paths):
             return False
         counts = {_count_lines(path) for path in paths}
-        return len(counts) == 1 and counts != {0}
+        return len(counts) == 1 and counts != {0} and (frames is None or counts == {frames})
 
     def paths(self, sequence: str) -> tuple[Path, ...]:
         """Every file that a sequence may have here."""

@@ -4,6 +4,7 @@ import functools
 import json
 import platform
 import subprocess
+import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,10 @@ from sftrack.errors import ConfigError
 from sftrack.weights import registry
 
 FORMAT = 1
-PACKAGES = ("sftrack", "torch", "numpy", "opencv-contrib-python-headless", "onnxruntime", "scipy")
+PACKAGES = ("torch", "numpy", "opencv-contrib-python-headless", "onnxruntime", "scipy")
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+"""The clone that we run from; something else where we are installed."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ def environment() -> Mapping[str, Any]:
     gpus = sorted({torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())})
     return {
         "python": platform.python_version(),
+        "sftrack": _version("sftrack") or _checkout_version(),
         **{name: _version(name) for name in PACKAGES},
         "system": platform.platform(),
         "processor": _processor(),
@@ -91,13 +96,18 @@ def open_record(folder: RunFolder, settings: Mapping[str, Any], root: Path) -> s
         A line for the user where results of another version or machine are in the folder already; else None.
 
     Raises:
-        ConfigError: the folder has results of other settings.
+        ConfigError: the folder has results of other settings, or of settings that nobody has noted.
         SinkError: it cannot be written.
     """
     now = {**environment(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
     former = read_record(folder)
     environments: list[Mapping[str, Any]] = []
     note = None
+    if former is None and folder.sequences():
+        raise ConfigError(
+            f"expected {folder.settings_path} beside the results there, to know their settings; "
+            "give another --out, or --force to remove them and start anew"
+        )
     if former is not None:
         _refuse_others(folder, former.settings, settings)
         environments = list(former.environments)
@@ -153,6 +163,14 @@ def _version(package: str) -> str | None:
         return None
 
 
+def _checkout_version() -> str | None:
+    """Our version where we run from a plain clone, which no package manager knows."""
+    try:
+        return str(tomllib.loads((_CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
+    except (OSError, tomllib.TOMLDecodeError, KeyError):
+        return None
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -163,10 +181,11 @@ def _processor() -> str:
 
 def _commit() -> str | None:
     """The checkout's commit, with `+` where its files differ from it; None outside a checkout."""
-    folder = Path(__file__).resolve().parent
+    if not (_CHECKOUT / ".git").exists():  # git itself would also find the repository of others in which we are installed
+        return None
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(["git", "-C", str(_CHECKOUT), *words], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
         changed = git("status", "--porcelain", "--untracked-files=no")

@@ -172,6 +172,29 @@ def test_an_empty_frame_stays_empty_in_the_papers_form() -> None:
     assert (sfseg(s) < 0.01).reshape(9, -1).all(1).tolist() == [index == 4 for index in range(9)]
 
 
+@pytest.mark.parametrize(
+    ("change", "lost"),
+    [
+        ({"x0": torch.zeros(14, 20, 20)}, range(14)),
+        # Two parts without a link between them: the eigenvector is the strong one, and the weak one fades beyond what float32 holds.
+        ({"p": 1.0, "iterations": 60}, range(8, 14)),
+        # Each pixel unlike all its neighbours: they push each other below 0.
+        ({"alpha": 1000.0, "f": torch.rand(14, 20, 20, generator=torch.Generator().manual_seed(0))}, []),
+    ],
+)
+def test_frames_that_lose_everything_become_empty(change: dict[str, object], lost: list[int]) -> None:
+    s = torch.full((14, 20, 20), 0.9)
+    s[4:8], s[8:] = 0.0, 0.2
+    run = partial(sfseg, **{"iterations": 5, "binarize_after": 100, **change})
+    result = run(s)
+    assert result.isfinite().all()
+    assert not result[list(lost)].any()
+    leaf = s.clone().requires_grad_()
+    run(leaf).sum().backward()
+    assert leaf.grad is not None
+    assert leaf.grad.isfinite().all()
+
+
 def test_a_start_may_be_given() -> None:
     s, f = volumes(6, 2, (4, 8, 8))
     ten = sfseg(s, f, iterations=10, binarize_after=10)

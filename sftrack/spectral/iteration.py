@@ -60,6 +60,8 @@ def sfseg(
     Raises:
         TypeError, ValueError: see `sftrack.spectral.checks`.
     """
+    if mode not in ("paper", "official"):
+        raise ValueError(f"expected the mode 'paper' or 'official', got '{mode}'")
     check_settings(p, alpha, kernel_size)
     check_counts(iterations, binarize_after, slope)
     check_volume("s", s, unit_range=True)
@@ -72,9 +74,7 @@ def sfseg(
     graph = pixel_graph(s, features, p=p, alpha=alpha, kernel_size=kernel_size, x0=x)
     if mode == "official":
         return _official(graph, x, iterations, guard=2 * (kernel_size[0] // 2))
-    if mode == "paper":
-        return iterate(graph, x, s, iterations=iterations, binarize_after=binarize_after, slope=slope)
-    raise ValueError(f"expected the mode 'paper' or 'official', got '{mode}'")
+    return iterate(graph, x, s, iterations=iterations, binarize_after=binarize_after, slope=slope)
 
 
 def iterate(graph: Graph, x: Tensor, s: Tensor, *, iterations: int, binarize_after: int, slope: float) -> Tensor:
@@ -89,15 +89,17 @@ def iterate(graph: Graph, x: Tensor, s: Tensor, *, iterations: int, binarize_aft
 
 def normalise(x: Tensor) -> Tensor:
     """Divide each volume by its L2 norm (Eq. 8); a volume of zeros stays one."""
-    norm = torch.linalg.vector_norm(x, dim=(-3, -2, -1), keepdim=True)
-    normalised: Tensor = x / norm.clamp_min(torch.finfo(x.dtype).tiny)
-    return normalised
+    return x / _or_one(torch.linalg.vector_norm(x, dim=(-3, -2, -1), keepdim=True))
 
 
 def scale_to(x: Tensor, sums: Tensor) -> Tensor:
     """Scale each frame so that its sum is that of `sums`, `(..., T, 1, 1)`; a frame of zeros stays one."""
-    scaled: Tensor = x * (sums / x.sum((-2, -1), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny))
-    return scaled
+    return x / _or_one(x.sum((-2, -1), keepdim=True)) * sums
+
+
+def _or_one(divisor: Tensor) -> Tensor:
+    """Divisors, 1 instead of those that are next to 0: what they divide fades away, and so does its gradient."""
+    return torch.where(divisor > torch.finfo(divisor.dtype).tiny, divisor, 1.0)
 
 
 def _official(graph: Graph, x: Tensor, iterations: int, guard: int) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import torch
 
 from sftrack.boxes import clip_box
 from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, Movable, RegionMask, Tracker
@@ -34,10 +35,13 @@ class Channel:
     """One tracker and its record. `estimate` is None where it failed on the current frame; `error` then says why.
 
     `frames_off` counts frames in a row on which it failed or lay off the fused box (the pipeline knows which); a restart sets it to 0.
+    `stream` is where its tracker's work on a GPU queues. It is the channel's and not the thread's: PyTorch gives memory that one frame
+    frees to later work of the same stream, which is only safe while all that used it queued there too.
     """
 
     name: str
     tracker: Tracker
+    stream: torch.cuda.Stream | None = None
     estimate: Estimate | None = None
     error: str | None = None
     failures: int = 0
@@ -55,7 +59,8 @@ class Channel:
         """Do one step; whatever goes wrong in a tracker stays in its channel."""
         start_s = time.perf_counter()
         try:
-            estimate = step(self.tracker)
+            with torch.cuda.stream(self.stream):
+                estimate = step(self.tracker)
             error = None if estimate is None else _defect(estimate, frame_size_wh)
         except Exception as failure:
             # A tracker may raise anything (cv2.error, MemoryError, its own): the others go on without it.
@@ -92,11 +97,20 @@ def _mask_defect(mask: RegionMask) -> str | None:
     return None
 
 
-class ChannelPool:
-    """All channels, run concurrently: OpenCV and PyTorch release the GIL."""
+def _own_stream(device: str) -> torch.cuda.Stream | None:
+    """A queue on a GPU beside those of the other channels; None on other devices."""
+    if torch.device(device).type != "cuda":
+        return None
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))  # where the tracker's networks were made
+    return stream
 
-    def __init__(self, trackers: Mapping[str, Tracker], workers: TorchWorkers) -> None:
-        self.channels = [Channel(name, tracker) for name, tracker in trackers.items()]
+
+class ChannelPool:
+    """All channels, run concurrently: OpenCV and PyTorch release the GIL, and on a GPU each channel has a stream."""
+
+    def __init__(self, trackers: Mapping[str, Tracker], workers: TorchWorkers, device: str = "cpu") -> None:
+        self.channels = [Channel(name, tracker, _own_stream(device)) for name, tracker in trackers.items()]
         self._workers = workers
         self._begun: dict[str, Future[Outcome]] = {}
         self._begun_on: ImageRGB | None = None

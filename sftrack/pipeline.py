@@ -95,7 +95,7 @@ class SFTracker:
         count = min(len(channels), os.cpu_count() or 1)
         # Two pools: the networks of one frame must not queue behind the channels that are already at the next.
         self._workers, self._channel_workers = TorchWorkers(count, "sftrack"), TorchWorkers(count, "sftrack-channel")
-        self._pool = ChannelPool(channels, self._channel_workers)
+        self._pool = ChannelPool(channels, self._channel_workers, device)
         self._segmenter = segmenter or Segmenter.bundled(device)
         self._combiner = combiner or Combiner.bundled(self.config.sharpness)
         self._box_reader = box_reader or BoxReader.bundled(device)

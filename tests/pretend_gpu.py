@@ -10,19 +10,21 @@ written where there was no GPU:
 - operands of different types;
 - float64 on `mps`, which has none;
 - a page-locked buffer that is written to again before anything waited for the copy out of it;
+- a tensor that is used in another stream than it was made in, before either waited;
 
 and it counts how often the host waits for the device: `.cpu()`, `.item()`, `bool(...)`, operators whose result has a size that depends on
 values, and copies to the device that are not both page-locked and `non_blocking`.
 
-It cannot tell how fast anything is, how the device's own kernels round, what they lack, how much memory there is, or whether work in
-several streams is in the right order.
+It cannot tell how fast anything is, how the device's own kernels round, what they lack, how much memory there is, or whether memory
+that one stream frees is still read by another.
 """
 
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Self
+from functools import partial
+from typing import Any, NamedTuple, Self
 
 import pytest
 import torch
@@ -59,13 +61,14 @@ class OnDevice(Tensor):
 
     held: Tensor
     gpu: "PretendGPU"
+    made: "Moment"
 
     @staticmethod
     def __new__(cls: type[Self], held: Tensor, gpu: "PretendGPU") -> Self:
         wrapper: Self = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls, held.shape, strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype, device=BELOW
         )
-        wrapper.held, wrapper.gpu = held, gpu
+        wrapper.held, wrapper.gpu, wrapper.made = held, gpu, gpu.now()
         return wrapper
 
     def __repr__(self, *, tensor_contents: object = None) -> str:
@@ -104,6 +107,26 @@ def _gpu_of(args: Any, kwargs: Any) -> "PretendGPU":  # noqa: ANN401
     return next(leaf.gpu for leaf in _leaves((args, kwargs or {})) if isinstance(leaf, OnDevice))
 
 
+class Stream:
+    """In place of `torch.cuda.Stream`; work in one stream is done in order, and knows of other streams only what it waited for."""
+
+    def __init__(self, _device: object = None, *, gpu: "PretendGPU") -> None:
+        self.done = 0
+        self.known: dict[Stream, int] = {}
+        self._gpu = gpu
+
+    def wait_stream(self, other: "Stream") -> None:
+        """What is queued from now on begins when all that is in the other stream now is done."""
+        self.known[other] = self._gpu.clock
+
+
+class Moment(NamedTuple):
+    """When something was queued, and where."""
+
+    stream: Stream
+    time: int
+
+
 class PretendGPU:
     """What the device does, and what it has seen.
 
@@ -116,6 +139,8 @@ class PretendGPU:
         self.device = torch.device(kind, 0)
         self.waits: Counter[str] = Counter()
         self.synchronisations = 0
+        self.clock = 0
+        self._default, self._threads = Stream(gpu=self), threading.local()
         self._pinned: list[Tensor] = []
         self._under_way: list[tuple[Tensor, Tensor]] = []
         self._replaced: dict[Any, Callable[..., Any]] = {
@@ -138,8 +163,9 @@ class PretendGPU:
         self._overridden[Tensor.tolist] = lambda tensor: tensor.cpu().tolist()
 
     def wait(self, reason: str) -> None:
-        """The host waits until the device has done all."""
+        """The host waits until the device has done all that is in this thread's stream."""
         self.waits[reason] += 1
+        self.stream.done = self.clock
         self.check_buffers()
 
     def check_buffers(self) -> None:
@@ -148,9 +174,40 @@ class PretendGPU:
         if not all(torch.equal(source, copied) for source, copied in copies):
             raise RuntimeError("a page-locked buffer was written to while the copy from it to the device could still be under way")
 
+    @property
+    def stream(self) -> Stream:
+        """This thread's."""
+        return getattr(self._threads, "stream", self._default)
+
+    def current_stream(self, _device: object = None) -> Stream:
+        """In place of `torch.cuda.current_stream`."""
+        return self.stream
+
+    @contextmanager
+    def in_stream(self, stream: Stream | None) -> Iterator[None]:
+        """In place of `torch.cuda.stream`."""
+        before = self.stream
+        self._threads.stream = stream or before
+        try:
+            yield
+        finally:
+            self._threads.stream = before
+
+    def now(self) -> Moment:
+        """One more thing is queued."""
+        self.clock += 1
+        return Moment(self.stream, self.clock)
+
+    def _check_order(self, tensor: OnDevice) -> None:
+        """Raise where a tensor may not be there yet."""
+        stream, time = tensor.made
+        if stream is not self.stream and time > max(stream.done, self.stream.known.get(stream, 0)):
+            raise RuntimeError("a tensor is used in another stream than it was made in, and neither waited for it")
+
     def synchronize(self, _device: object = None) -> None:
-        """In place of `torch.cuda.synchronize`."""
+        """In place of `torch.cuda.synchronize`; only for a device on which nothing else runs meanwhile."""
         self.synchronisations += 1
+        self._default.done = self.stream.done = self.clock
         self.check_buffers()
 
     def function(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
@@ -173,6 +230,8 @@ class PretendGPU:
         given = list(_leaves((args, kwargs)))
         tensors = [leaf for leaf in given if isinstance(leaf, Tensor)]
         ours = [tensor for tensor in tensors if isinstance(tensor, OnDevice)]
+        for tensor in ours:
+            self._check_order(tensor)
         device = kwargs.get("device")
         stays = bool(ours) if device is None else device == BELOW
         if kwargs.pop("pin_memory", None):
@@ -213,6 +272,7 @@ class PretendGPU:
                 wrapper = wrappers[id(result)]
                 if wrapper.shape != result.shape or wrapper.stride() != result.stride():
                     raise NotImplementedError(f"{func} changes the shape of a tensor in place, which is not pretended")
+                wrapper.made = self.now()
                 return wrapper
             return self._placed(result) if stays else result
 
@@ -318,6 +378,9 @@ def pretend_gpu(kind: str = "cuda") -> Iterator[PretendGPU]:
         patch.setattr(torch.cuda, "is_available", lambda: kind == "cuda")
         patch.setattr(torch.cuda, "device_count", lambda: int(kind == "cuda"))
         patch.setattr(torch.cuda, "synchronize", gpu.synchronize)
+        patch.setattr(torch.cuda, "Stream", partial(Stream, gpu=gpu))
+        patch.setattr(torch.cuda, "stream", gpu.in_stream)
+        patch.setattr(torch.cuda, "current_stream", gpu.current_stream)
         patch.setattr(torch.backends.mps, "is_available", lambda: kind == "mps")
         with pretending():
             yield gpu

@@ -126,6 +126,21 @@ def test_a_buffer_that_is_written_to_too_early_is_found(gpu: PretendGPU) -> None
         there.cpu()
 
 
+def test_tensors_of_other_streams_are_waited_for(gpu: PretendGPU) -> None:
+    stream = torch.cuda.Stream()
+    there = image(3).pin_memory().to("cuda", non_blocking=True)
+    with torch.cuda.stream(stream), pytest.raises(RuntimeError, match="stream"):
+        there + 1.0
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        later = there + 1.0
+    with pytest.raises(RuntimeError, match="stream"):
+        later.cpu()
+    with torch.cuda.stream(stream):
+        later.cpu()
+    later.cpu()
+
+
 def test_a_device_without_float64_refuses_it() -> None:
     with pretend_gpu("mps"):
         there = torch.ones(2, device="mps")
@@ -405,6 +420,8 @@ def test_the_whole_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
         with SFTracker(channels, device=chosen, segmenter=segmenter_on(chosen), box_reader=box_reader_on(chosen)) as tracker:
             tracker.init(FRAMES[0], BOXES[0])
             results = [tracker.update(frame, with_mask=True) for frame in FRAMES[1:]]
+            streams = {channel.stream for channel in tracker._pool.channels}
+        assert len(streams) == (2 if chosen == "cuda" else 1)
         assert not any(channel.error for result in results for channel in result.channels)
         return np.array([[*result.box_xywh, result.score, result.mask.mean()] for result in results if result.mask is not None])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sftrack.benchmark import settings
+from sftrack.benchmark import progress, settings
 from sftrack.benchmark.entrants import Entrant, find_entrant, replayed
 from sftrack.benchmark.jobs import Done, Failed, ProcessEngine, SerialEngine
 from sftrack.benchmark.plan import Campaign, read_course
@@ -240,6 +240,36 @@ def test_json_has_every_event_on_a_line(otb: Path, bench: Bench) -> None:
     assert events[-1]["entrant"] == "test-still"
     assert events[-1]["sequences"] == 4
     assert 0.0 < events[-1]["success_auc"] < 1.0
+
+
+def test_damaged_sequences_are_failures_for_programs_too(otb: Path, tmp_path: Path, bench: Bench) -> None:
+    root = Path(shutil.copytree(otb, tmp_path / "damaged"))
+    (root / "Girl" / "groundtruth_rect.txt").write_text("")
+    arguments = ("run", "--benchmark", "otb", "--benchmark", "otb2013", "--root", root, "--tracker", "test-raises", "--out", "out")
+    done = bench(*arguments, "--json")
+    failed = {event["sequence"]: event["reason"] for event in map(json.loads, done.out.splitlines()) if event["event"] == "failed"}
+    assert set(failed) == set(SEQUENCES)
+    assert failed["Girl"].endswith("it is empty")
+    assert done.out.count('"Girl"') == 1, "OTB-2013 is a part of OTB-100"
+    assert done.err.splitlines()[-1].startswith("4 of 4 sequences failed")
+    assert done.code == 1
+
+
+def test_a_log_file_gets_a_line_now_and_then_in_place_of_the_bar(otb: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.0)
+    done = bench("run", "--benchmark", "otb", "--root", otb, "--tracker", "test-raises", "--tracker", "test-still", "--out", "out")
+    lines = [line for line in done.err.splitlines() if " left" in line]
+    assert re.fullmatch(rf"0 of 8 sequences, 1 of {8 * FRAMES} frames, [\d.]+ frames/s, \d\d:\d\d left", lines[0]), lines[0]
+    assert re.fullmatch(rf"4 of 8 sequences, 4 failed, {8 * FRAMES} of {8 * FRAMES} frames, [\d.]+ frames/s, 00:00 left", lines[-1])
+
+
+def test_a_benchmark_is_told_in_its_own_numbers(tmp_path: Path, bench: Bench) -> None:
+    videos = write_otb(tmp_path / "otb")
+    for name in ("GOT-10k_Val_000001", "GOT-10k_Val_000002"):
+        shutil.copytree(videos / "Deer" / "img", tmp_path / "val" / name)
+        shutil.copy(videos / "Deer" / "groundtruth_rect.txt", tmp_path / "val" / name / "groundtruth.txt")
+    done = bench("run", "--benchmark", "got10k", "--root", tmp_path, "--tracker", "test-still", "--out", "out")
+    assert re.search(r"2 of 180 sequences; AO 0\.\d{3}, SR50 0\.\d{3}, SR75 0\.\d{3}; ", done.out), done.out
 
 
 def test_otb2013_shares_the_results_of_otb100(otb: Path, bench: Bench) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sftrack.benchmark.ablation import TOP, TOP_TITLE, VARIANTS
 from sftrack.benchmark.boards import Board, Ranked
+from sftrack.benchmark.suites import Suite
 from sftrack.metrics import BoxScores
 
 COLUMNS: Mapping[str, Mapping[str, str]] = {
@@ -42,14 +43,14 @@ class Grid:
     published: frozenset[int] = frozenset()
 
 
-def columns_of(board: Board) -> Mapping[str, str]:
+def columns_of(suite: Suite) -> Mapping[str, str]:
     """The numbers shown of a benchmark, by their names in `BoxScores`, with their headings."""
-    return COLUMNS.get(board.suite.toolkit, DEFAULT_COLUMNS)
+    return COLUMNS.get(suite.toolkit, DEFAULT_COLUMNS)
 
 
 def board_grid(board: Board) -> Grid:
     """Everybody on a benchmark, the best first."""
-    columns = columns_of(board)
+    columns = columns_of(board.suite)
     header = ("tracker", *columns.values(), "missed", "frames/s", "p95 ms", "sequences", "failed")
     rows = [_board_row(row, columns, len(board.videos), board.suite.size) for row in board.rows]
     numbers = [[_number(row.standing.overall, name) for name in columns] for row in board.rows]
@@ -60,7 +61,7 @@ def board_grid(board: Board) -> Grid:
 
 def sequence_grid(board: Board) -> Grid:
     """The first number of the benchmark, by sequence."""
-    number, title = next(iter(columns_of(board).items()))
+    number, title = next(iter(columns_of(board.suite).items()))
     names = [video.name for video in board.videos if any(video.name in row.standing.sequences for row in board.rows)]
     numbers = [[_number(row.standing.sequences.get(name), number) for row in board.rows] for name in names]
     rows = tuple((name, *map(_share, line)) for name, line in zip(names, numbers, strict=True))

@@ -75,7 +75,7 @@ def _curves(rows: list[Ranked], title: str, x_label: str, x_of: _Curve, y_of: _C
 
 
 def _radar(board: Board, rows: list[Ranked], attributes: list[str]) -> bytes:
-    number, heading = next(iter(columns_of(board).items()))
+    number, heading = next(iter(columns_of(board.suite).items()))
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.add_subplot(projection="polar")
     angles = np.linspace(0.0, 2.0 * np.pi, len(attributes), endpoint=False)

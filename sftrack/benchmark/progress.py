@@ -1,4 +1,4 @@
-"""What the user sees of a run: a bar where stderr is a terminal, or one JSON object per line on stdout."""
+"""What the user sees of a run: a bar where stderr is a terminal, else now and then a line, or one JSON object per line on stdout."""
 
 import json
 import time
@@ -11,6 +11,9 @@ from sftrack.benchmark.jobs import Advanced, Done, Event, Failed
 from sftrack.benchmark.runner import Job
 
 EVERY_S = 1.0
+"""Between JSON objects."""
+PLAIN_EVERY_S = 30.0
+"""Between lines in a file or a batch system's log, which nobody wants to be long."""
 
 
 class Progress:
@@ -26,6 +29,10 @@ class Progress:
         self._frames_done = 0
         self._began_s = self._shown_s = time.monotonic()
         self._bar = tqdm(total=frames, unit=" frames", disable=True if as_json else None, leave=False, dynamic_ncols=True)
+
+    def damaged(self, dataset: str, entrant: str, sequence: str, reason: str) -> None:
+        """A sequence that is no job, because its files are damaged; people have been told when these were read."""
+        self._emit("failed", dataset=dataset, entrant=entrant, sequence=sequence, reason=reason)
 
     def follow(self, events: Iterator[Event]) -> Iterator[Event]:
         """Pass the events on, showing them."""
@@ -50,9 +57,8 @@ class Progress:
             self.failures.append(event)
             self._failed(event)
         if not isinstance(event, Advanced):
-            failed = f", {len(self.failures)} failed" if self.failures else ""
-            self._bar.set_postfix_str(f"{self.done} of {self._jobs} sequences{failed}", refresh=False)
-        if time.monotonic() - self._shown_s > EVERY_S:
+            self._bar.set_postfix_str(self._sequences(), refresh=False)
+        if time.monotonic() - self._shown_s > (EVERY_S if self._as_json else PLAIN_EVERY_S):
             self._shown_s = time.monotonic()
             self._show()
 
@@ -68,6 +74,9 @@ class Progress:
         elapsed_s = time.monotonic() - self._began_s
         rate = self._frames_done / elapsed_s if elapsed_s > 0 else 0.0
         left_s = (self._frames - self._frames_done) / rate if rate > 0 else None
+        if self._bar.disable and not self._as_json:
+            left = "" if left_s is None else f", {tqdm.format_interval(left_s)} left"
+            self._say(f"{self._sequences()}, {self._frames_done} of {self._frames} frames, {rate:.1f} frames/s{left}")
         self._emit(
             "progress",
             frames=self._frames_done,
@@ -78,6 +87,9 @@ class Progress:
             frames_per_second=round(rate, 2),
             left_s=None if left_s is None else round(left_s, 1),
         )
+
+    def _sequences(self) -> str:
+        return f"{self.done} of {self._jobs} sequences" + (f", {len(self.failures)} failed" if self.failures else "")
 
     def _emit(self, event: str, **values: Any) -> None:  # noqa: ANN401
         if self._as_json:

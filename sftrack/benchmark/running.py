@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sftrack.benchmark.ablation import TOP, TOP_TITLE, VARIANTS, best_channels, variants_of
 from sftrack.benchmark.entrants import Entrant, find_entrant, replayed
+from sftrack.benchmark.grids import columns_of
 from sftrack.benchmark.jobs import Done, Engine, Failed, ProcessEngine, SerialEngine, pin_to_one_thread
 from sftrack.benchmark.plan import Campaign, Course, numbered, read_course
 from sftrack.benchmark.progress import Progress
@@ -117,6 +118,16 @@ def _execute(
     progress = Progress(
         len(jobs), sum(len(job.video) for job in jobs.values()), say=lambda text: say(text, stdout=args.json), as_json=args.json
     )
+    damaged = {
+        (course.suite.dataset, entrant.name, name): text
+        for course in courses
+        for entrant in entrants
+        for name, text in course.damaged.items()
+    }
+    for (dataset, entrant_name, name), reason in damaged.items():
+        progress.damaged(dataset, entrant_name, name, reason)
+        if mirror is not None:
+            mirror.send(RunFolder.of(campaign.out, dataset, entrant_name), name)
     for event in progress.follow(_engine(args, campaign.device).run(list(jobs.values()))):
         if isinstance(event, Done):
             event.job.folder.clear_failure(event.job.video.name)
@@ -127,9 +138,10 @@ def _execute(
     for course in courses:
         for entrant in () if quiet else entrants:
             _tell(args, course, entrant.name, _standing(campaign, course, entrant.name))
-    if progress.failures:
-        say(f"{len(progress.failures)} of {len(jobs)} sequences failed; tracebacks are in {campaign.out}/*/*/*.failed.log")
-    return len(progress.failures) + sum(len(course.damaged) for course in courses) * len(entrants)
+    failed = len(progress.failures) + len(damaged)
+    if failed:
+        say(f"{failed} of {len(jobs) + len(damaged)} sequences failed; tracebacks are in {campaign.out}/*/*/*.failed.log")
+    return failed
 
 
 def _engine(args: argparse.Namespace, device: str) -> Engine:
@@ -166,7 +178,7 @@ def _tell(
         return
     parts = [f"{count} of {course.suite.size} sequences"]
     if overall is not None:
-        parts.append(f"AUC {overall.success_auc:.3f}, OP50 {overall.overlap_precision_50:.3f}, P20 {overall.precision_20px:.3f}")
+        parts.append(", ".join(f"{heading} {getattr(overall, name):.3f}" for name, heading in columns_of(course.suite).items()))
     if standing.unjudged:
         parts.append("truth not public")
     if speed is not None:

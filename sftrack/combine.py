@@ -191,6 +191,18 @@ def leader(boxes_xywh: NDArray[np.float64], trust: NDArray[np.float64]) -> int:
     return int((iou(boxes_xywh[:, None], boxes_xywh[None]) @ trust).argmax())
 
 
+SAME_PLACE = 0.5
+"""Overlap from which two boxes are taken to be on the same thing."""
+
+
+def majority(boxes_xywh: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of the boxes `(K, 4)` are on the same thing as one of them is, if these are more than half of all; else none, `(K,)`."""
+    between = iou(boxes_xywh[:, None], boxes_xywh[None])
+    near = between >= SAME_PLACE
+    members: NDArray[np.bool_] = near[(between * near).sum(1).argmax()]
+    return members if 2 * np.count_nonzero(members) > len(members) else np.zeros_like(members)
+
+
 def agree(boxes_xywh: NDArray[np.float64], overlaps: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weights `(K,)` of which nearly nothing is left to channels that lie elsewhere than the leader; they sum to 1."""
     near = iou(boxes_xywh, boxes_xywh[leader(boxes_xywh, overlaps)])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sftrack.appearance import Appearance
 from sftrack.boxes import box_around, box_of_mask, center_xy, checked_box, checked_image, iou, keep_in_frame
 from sftrack.channels import Channel, ChannelPool
-from sftrack.combine import Combiner, Evidence, agree, fuse, leader
+from sftrack.combine import Combiner, Evidence, agree, fuse, leader, majority
 from sftrack.config import PipelineConfig, resolve_device
 from sftrack.contracts import BoxXYWH, ChannelResult, ImageRGB, SoftMask, State, Tracker, TrackResult
 from sftrack.errors import NotInitialisedError
@@ -25,6 +25,9 @@ from sftrack.seg2box import BoxEvidence, BoxReader, vote_map
 from sftrack.spectral import OnlineSFSeg
 from sftrack.window import Window, rasterise
 from sftrack.workers import TorchWorkers
+
+OUTVOTED_AFTER = 5
+"""Frames in a row after which most channels, if they agree, are believed and not the combination, which trusts what it said before."""
 
 RECORD_RATE = 0.15
 DESCRIPTOR_RATE = 0.1
@@ -59,6 +62,7 @@ class Target:
     sure_size_wh: NDArray[np.float64]
     look: float = 1.0
     low_frames: int = 0
+    outvoted_frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -222,7 +226,8 @@ class SFTracker:
         boxes = np.array([channel.estimate.box_xywh for channel in live if channel.estimate])
         scores = np.array([channel.estimate.score for channel in live if channel.estimate])
         record = np.array([target.record[channel.name] for channel in live])
-        trusted = leader(boxes, record * (0.1 + scores))
+        most = self._majority_elsewhere(boxes, target)
+        trusted = leader(boxes, record * (0.1 + scores) if most is None else most.astype(np.float64))
         window = self._window_on(box_around(center_xy(boxes[trusted]), target.box_xywh[2:]))
         crop, boxes_in_window = window.extract(image_rgb), window.to_window(boxes)
         with self._timed("feat2seg"):
@@ -251,6 +256,9 @@ class SFTracker:
         with self._timed("combine"):
             features = evidence.features()
             [(overlaps, weights)] = self._workers.run([partial(self._combiner.weigh, features)])
+            if most is not None:
+                overlaps, weights = overlaps * most, weights * most
+                self._spectral.clear()
             weights = agree(boxes, overlaps, weights)
         with self._timed("spectral"):
             refined = self._spectral.push(fuse(seen.masks, weights, self.config.unary), window)
@@ -274,6 +282,13 @@ class SFTracker:
         if target.score > self.config.uncertain_below:
             target.appearance.remember(crop, box)
         return weights
+
+    def _majority_elsewhere(self, boxes: NDArray[np.float64], target: Target) -> NDArray[np.bool_] | None:
+        """The channels `(K,)` that outvote the fused result: most of them, on one thing, for some frames, and it is not there."""
+        most = majority(boxes)
+        elsewhere = bool(most.any()) and float(iou(boxes[most].mean(axis=0), target.box_xywh)) < self.config.restart_overlap
+        target.outvoted_frames = target.outvoted_frames + 1 if elsewhere else 0
+        return most if target.outvoted_frames >= OUTVOTED_AFTER else None
 
     def _remember(
         self,

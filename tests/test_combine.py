@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sftrack.combine import FEATURE_NAMES, CombineNet, Combiner, Evidence, agree, fuse, leader
+from sftrack.combine import FEATURE_NAMES, CombineNet, Combiner, Evidence, agree, fuse, leader, majority
 from sftrack.window import rasterise
 
 SIDE = 32
@@ -163,3 +163,18 @@ def test_agreed_weights_sum_to_1_for_any_boxes(boxes_and_trust: list[tuple[tuple
     weights = agree(boxes, trust, np.full(len(boxes), 1.0 / len(boxes)))
     assert (weights >= 0).all()
     assert weights.sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [
+        ([0, 0, 0, 1, 2], [True, True, True, False, False]),
+        ([0, 1, 0], [True, False, True]),
+        ([0, 0, 1, 1], [False] * 4),
+        ([0, 1, 2], [False] * 3),
+        ([0], [True]),
+    ],
+)
+def test_a_majority_is_more_than_half_of_the_channels_in_one_place(places: list[int], expected: list[bool]) -> None:
+    boxes = np.array([[100.0 * place + index, 5.0, 40.0, 30.0] for index, place in enumerate(places)])
+    assert majority(boxes).tolist() == expected

@@ -18,6 +18,7 @@ from sftrack.combine import Combiner
 from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, RegionMask, Tracker, TrackResult
 from sftrack.errors import BoxError, FrameError, NotInitialisedError
 from sftrack.feat2seg import Feat2Seg, Segmenter
+from sftrack.pipeline import OUTVOTED_AFTER
 from sftrack.seg2box import BoxEvidence, BoxReader
 from sftrack.sources.demo import DemoSource
 from sftrack.trackers import create
@@ -45,6 +46,14 @@ class EvenCombiner(Combiner):
 
     def weigh(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.ones(len(features)), np.full(len(features), 1.0 / len(features))
+
+
+class BlindCombiner(EvenCombiner):
+    """Believes the last channel and no other."""
+
+    def weigh(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        belief = np.eye(len(features))[-1]
+        return belief, belief + 1e-6
 
 
 class VoteReader(BoxReader):
@@ -439,6 +448,24 @@ def test_a_channel_that_stays_off_the_target_goes_back_to_it(tracker_of: MakeTra
     assert restarts[-1] >= 1
     assert [channel.restarts for channel in results[-1].channels[:2]] == [0, 0]
     assert float(iou(astray.started_on[-1], CLIP.boxes_xywh).max()) > 0.6, "from the fused box"
+
+
+def test_channels_that_agree_for_some_frames_outvote_what_the_combination_believes(
+    tracker_of: MakeTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = tracker_of({"a": following(), "b": following(), "believed": following(offset_xy=(90.0, 50.0))}, restart_after=99)
+    monkeypatch.setattr(tracker, "_combiner", BlindCombiner())
+    right = overlaps(run(tracker, CLIP), CLIP.boxes_xywh)
+    off = slice(1, 1 + OUTVOTED_AFTER)
+    assert right[off].max() < 0.2, "not at once"
+    assert right[off.stop] > 0.5
+
+
+def test_half_of_the_channels_outvote_nobody(tracker_of: MakeTracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = {"other": following(offset_xy=(-60.0, 40.0)), "believed": following(offset_xy=(90.0, 50.0))}
+    tracker = tracker_of({"a": following(), "b": following()} | away, restart_after=99)
+    monkeypatch.setattr(tracker, "_combiner", BlindCombiner())
+    assert overlaps(run(tracker, CLIP), CLIP.boxes_xywh)[1:].max() < 0.2
 
 
 def test_a_channel_that_keeps_failing_is_started_again(tracker_of: MakeTracker) -> None:

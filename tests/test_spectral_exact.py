@@ -66,7 +66,15 @@ def test_bad_input_of_the_matrix_is_named(change: dict[str, object], message: st
 def test_bad_input_of_the_eigenvector_and_the_angle_is_named() -> None:
     with pytest.raises(ValueError, match=r"square matrix of at least 2 rows, got \(2, 3\)"):
         exact.leading_eigenvector(sparse.csr_array(np.ones((2, 3))))
+    with pytest.raises(ValueError, match=r"not all 0, got 0 as the largest"):
+        exact.leading_eigenvector(exact.adjacency(GOOD * 0.0, GOOD, p=0.2, alpha=1.0))
+    with pytest.raises(ValueError, match=r"finite entries.* got nan"):
+        exact.leading_eigenvector(sparse.csr_array(np.full((3, 3), np.nan)))
+    with pytest.raises(ValueError, match=r"a symmetric matrix, got entries that differ by 1"):
+        exact.leading_eigenvector(sparse.csr_array(np.triu(np.ones((3, 3)))))
     with pytest.raises(ValueError, match=r"same length, got 2 and 3"):
         exact.angle_deg(np.ones(2), np.ones(3))
     with pytest.raises(ValueError, match=r"other than 0"):
         exact.angle_deg(np.zeros(2), np.ones(2))
+    with pytest.raises(ValueError, match=r"two finite vectors.* got norms of inf"):
+        exact.angle_deg(np.full(2, np.inf), np.ones(2))

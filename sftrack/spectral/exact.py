@@ -16,6 +16,9 @@ from sftrack.spectral.checks import RANGE_TOLERANCE, check_settings
 from sftrack.spectral.gaussian import KernelSize, gaussian
 
 Matrix: TypeAlias = "sparse.csr_array[np.float64]"
+SYMMETRY_TOLERANCE = 1e-12
+"""By how much entries may differ from those across the diagonal, beside the largest entry."""
+
 Affinity = Literal["exponential", "first_order"]
 
 
@@ -83,23 +86,32 @@ def leading_eigenvector(matrix: Matrix, *, tolerance: float = 0.0) -> tuple[floa
         tolerance: relative accuracy of the eigenvalue; 0 is the machine's.
 
     Raises:
-        ValueError: a matrix that is not square or has fewer than 2 rows.
+        ValueError: a matrix that is not square or not symmetric, has fewer than 2 rows, or nothing but zeros, NaN or infinity in it.
     """
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] < 2:
         raise ValueError(f"expected a square matrix of at least 2 rows, got {matrix.shape}")
+    largest, unlike = (float(abs(entries).max()) for entries in (matrix, matrix - matrix.T))
+    if not 0.0 < largest < np.inf:
+        raise ValueError(f"expected finite entries, not all 0, got {largest:g} as the largest; is the unary map empty?")
+    if unlike > SYMMETRY_TOLERANCE * largest:
+        raise ValueError(f"expected a symmetric matrix, got entries that differ by {unlike:g} from those across the diagonal")
     values, vectors = linalg.eigsh(matrix, k=1, which="LA", v0=np.ones(matrix.shape[0]), tol=tolerance)
     vector = vectors[:, 0]
     return float(values[0]), np.asarray(vector if vector.sum() >= 0.0 else -vector, dtype=np.float64)
 
 
 def angle_deg(a: ArrayLike, b: ArrayLike) -> float:
-    """Angle between two vectors or volumes of any norm but 0, in degrees, in [0, 180]."""
+    """Angle between two vectors or volumes of any norm but 0, in degrees, in [0, 180].
+
+    Raises:
+        ValueError: other lengths, a vector of zeros, NaN or infinity.
+    """
     one, other = (np.asarray(vector, dtype=np.float64).ravel() for vector in (a, b))
     if one.shape != other.shape:
         raise ValueError(f"expected two vectors of the same length, got {one.size} and {other.size}")
     norms = np.linalg.norm(one), np.linalg.norm(other)
-    if not min(norms) > 0.0:
-        raise ValueError("expected two vectors other than 0")
+    if not (min(norms) > 0.0 and max(norms) < np.inf):
+        raise ValueError(f"expected two finite vectors other than 0, got norms of {norms[0]:g} and {norms[1]:g}")
     one, other = one / norms[0], other / norms[1]
     # Exact for small angles too, where the arc cosine is not.
     return float(np.degrees(2.0 * np.arctan2(np.linalg.norm(one - other), np.linalg.norm(one + other))))

@@ -1,7 +1,9 @@
 """SFSeg++: channels joined by learned weights, and how the weights are learned."""
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -100,6 +102,22 @@ def test_training_stops_when_validation_gets_no_better_and_keeps_the_best() -> N
     assert again == pytest.approx(min(result.validation_loss), abs=0.05)
 
 
+class Constant(nn.Module):
+    """Learns nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, channels: Tensor) -> Tensor:
+        return channels[:, 0] + 0.0 * self.weight
+
+
+def test_training_stops_when_validation_stays_the_same() -> None:
+    result = fit(Constant(), [scene(0)], settings=FitSettings(epochs=50, patience=3))
+    assert (len(result.validation_loss), result.best_epoch) == (4, 0)
+
+
 class Recorder(nn.Module):
     """Notes what it is shown."""
 
@@ -176,6 +194,12 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"damaged")
     with pytest.raises(WeightsError, match="is something else"):
         SFSegPlusPlus.load(path)
+    model = SFSegPlusPlus(1)
+    with torch.no_grad():
+        model.w_s.fill_(math.nan)
+    model.save(str(path))
+    with pytest.raises(WeightsError, match="NaN or infinity in w_s"):
+        SFSegPlusPlus.load(str(path))
     with pytest.raises(WeightsError, match="expected to write weights"):
         SFSegPlusPlus(1).save(tmp_path / "missing" / "weights.safetensors")
 
@@ -197,12 +221,14 @@ def test_bad_channels_are_named(channels: Tensor, error: type[Exception], messag
 
 
 def test_bad_settings_and_videos_are_named() -> None:
-    with pytest.raises(ValueError, match="at least one channel, got 0"):
+    with pytest.raises(ValueError, match="channels to be a whole number of at least 1, got 0"):
         SFSegPlusPlus(0)
-    with pytest.raises(ValueError, match="at least 0 iterations"):
+    with pytest.raises(ValueError, match="iterations to be a whole number of at least 0"):
         SFSegPlusPlus(1, iterations=-1)
-    with pytest.raises(ValueError, match="expected frames of at least 1, got 0"):
+    with pytest.raises(ValueError, match="expected frames to be a whole number of at least 1, got 0"):
         FitSettings(frames=0)
+    with pytest.raises(ValueError, match="expected epochs to be a whole number"):
+        FitSettings(epochs=1.5)
     with pytest.raises(ValueError, match="validation share between 0 and 1"):
         FitSettings(validation_share=1.0)
     with pytest.raises(ValueError, match="rate > 0"):
@@ -213,5 +239,10 @@ def test_bad_settings_and_videos_are_named() -> None:
         fit(SFSegPlusPlus(2), [scene(0)], validation=[])
     with pytest.raises(ValueError, match=r"got \(2, 12, 20, 20\) and \(3, 20, 20\)"):
         fit(SFSegPlusPlus(2), [(scene(0)[0], scene(0)[1][:3])])
-    with pytest.raises(ValueError, match="gamma above 0"):
-        focal_dice_loss(torch.rand(1, 2, 2), torch.ones(1, 2, 2), 0.0)
+    with pytest.raises(TypeError, match=r"as torch.Tensor, got Tensor and ndarray; use torch.from_numpy"):
+        fit(SFSegPlusPlus(2), [(scene(0)[0], scene(0)[1].numpy())])
+    for gamma in (0.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="gamma above 0"):
+            focal_dice_loss(torch.rand(1, 2, 2), torch.ones(1, 2, 2), gamma)
+    with pytest.raises(TypeError, match=r"truth as a torch.Tensor, got ndarray"):
+        focal_dice_loss(torch.rand(1, 2, 2), np.ones((1, 2, 2)))

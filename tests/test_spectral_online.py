@@ -186,8 +186,10 @@ def test_bad_frames_are_named(channels: np.ndarray, window: Window | None, messa
 
 
 def test_bad_settings_are_named() -> None:
-    with pytest.raises(ValueError, match="at least 1 frame and at least 0 iterations, got 0 and 1"):
+    with pytest.raises(ValueError, match="window to be a whole number of at least 1, got 0"):
         OnlineSFSeg(0)
+    with pytest.raises(ValueError, match=r"iterations to be a whole number of at least 0, got 1\.5"):
+        OnlineSFSeg(iterations=1.5)
     with pytest.raises(ValueError, match="to keep the 'sum' or the 'peak', got 'mean'"):
         OnlineSFSeg(keep="mean")
     with pytest.raises(ValueError, match="alpha to be a number of at least 0"):

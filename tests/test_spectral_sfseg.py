@@ -248,8 +248,9 @@ GOOD = torch.full((3, 5, 5), 0.5)
     [
         ({"x0": -GOOD}, "x0 without negative values"),
         ({"x0": GOOD[:2]}, "x0 to have the shape"),
-        ({"iterations": -1}, "at least 0 iterations, got -1"),
-        ({"binarize_after": -1}, "binarize_after of at least 0"),
+        ({"iterations": -1}, "iterations to be a whole number of at least 0, got -1"),
+        ({"iterations": 2.5}, "iterations to be a whole number of at least 0, got 2.5"),
+        ({"binarize_after": -1}, "binarize_after to be a whole number of at least 0, got -1"),
         ({"slope": 0.0}, "a slope above 0, got 0.0"),
         ({"slope": math.inf}, "a slope above 0, got inf"),
         ({"mode": "fast"}, "the mode 'paper' or 'official', got 'fast'"),

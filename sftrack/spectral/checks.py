@@ -1,6 +1,7 @@
 """What the spectral functions accept. Every message says what was expected and what was given."""
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ def check_volume(name: str, volume: Tensor, like: Tensor | None = None, *, unit_
     Args:
         name: how the message calls it.
         volume: `(T, H, W)` or `(B, T, H, W)`, float32 or float64, finite, none of its sides 0.
-        like: a volume that it must agree with in shape, type and device.
+        like: another volume, with which it must agree in shape, type and device.
         unit_range: whether its values must lie in [0, 1].
 
     Raises:
@@ -37,7 +38,7 @@ def check_volume(name: str, volume: Tensor, like: Tensor | None = None, *, unit_
             wanted, given = getattr(like, what), getattr(volume, what)
             if wanted != given:
                 wanted, given = (tuple(side) if what == "shape" else side for side in (wanted, given))
-                raise ValueError(f"expected {name} to have the {what} of the unary map, {wanted}, got {given}")
+                raise ValueError(f"expected {name} to have the {what} of the other volumes, {wanted}, got {given}")
     lowest, highest = extremes(volume)
     if not np.isfinite([lowest, highest]).all():
         raise ValueError(f"expected {name} to be finite, got NaN or infinity in it")
@@ -75,9 +76,9 @@ def extremes(volume: Tensor) -> tuple[float, float]:
 
 def check_features(f: Features, like: Tensor) -> tuple[Tensor, ...]:
     """Accept one or several pairwise feature maps in [0, 1] of the unary map's shape; returns them as a tuple."""
-    features = (f,) if isinstance(f, Tensor) else tuple(f)
+    features = tuple(f) if isinstance(f, Sequence) else (f,)
     if not features:
-        raise ValueError("expected at least one pairwise feature map, got none; leave f out to use the unary map")
+        raise ValueError("expected at least one pairwise feature map, got none; the unary map may serve as one")
     for index, feature in enumerate(features):
         check_volume("f" if len(features) == 1 else f"f[{index}]", feature, like, unit_range=True)
     return features
@@ -90,13 +91,13 @@ def check_settings(p: float, alpha: float, kernel_size: Sequence[int]) -> None:
         ValueError: anything else.
     """
     for name, value in (("p", p), ("alpha", alpha)):
-        if not (np.isfinite(value) and value >= 0.0):
-            raise ValueError(f"expected {name} to be a number of at least 0, got {value}")
-    if len(kernel_size) != 3:
-        raise ValueError(f"expected a kernel size (kt, ky, kx), got {tuple(kernel_size)}")
+        if not (isinstance(value, Real) and np.isfinite(value) and value >= 0.0):
+            raise ValueError(f"expected {name} to be a number of at least 0, got {value!r}")
+    if np.shape(kernel_size) != (3,):
+        raise ValueError(f"expected a kernel size (kt, ky, kx), got {kernel_size!r}")
     for size in kernel_size:
-        if size < 3 or size % 2 == 0:
-            raise ValueError(f"expected an odd kernel size of at least 3, got {size}")
+        if not isinstance(size, Integral) or size < 3 or size % 2 == 0:
+            raise ValueError(f"expected an odd kernel size of at least 3, got {size!r}")
 
 
 def check_counts(iterations: int, binarize_after: int, slope: float) -> None:
@@ -105,9 +106,17 @@ def check_counts(iterations: int, binarize_after: int, slope: float) -> None:
     Raises:
         ValueError: a negative count, or a slope that is not above 0.
     """
-    if iterations < 0:
-        raise ValueError(f"expected at least 0 iterations, got {iterations}")
-    if binarize_after < 0:
-        raise ValueError(f"expected binarize_after of at least 0 (from `iterations` on: never), got {binarize_after}")
+    check_count("iterations", iterations)
+    check_count("binarize_after", binarize_after)
     if not (np.isfinite(slope) and slope > 0.0):
         raise ValueError(f"expected a slope above 0, got {slope}")
+
+
+def check_count(name: str, count: int, at_least: int = 0) -> None:
+    """Accept a whole number.
+
+    Raises:
+        ValueError: anything else, or less than `at_least`.
+    """
+    if not isinstance(count, Integral) or count < at_least:
+        raise ValueError(f"expected {name} to be a whole number of at least {at_least}, got {count!r}")

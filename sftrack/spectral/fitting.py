@@ -1,6 +1,7 @@
 """Learning the weights of SFSeg++ from videos with true masks."""
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from sftrack.spectral.checks import check_count
 from sftrack.spectral.plusplus import focal_dice_loss
 
 Video = tuple[Tensor, Tensor]
@@ -42,11 +44,10 @@ class FitSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        for name in ("epochs", "frames", "batch", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
-        if not (self.rate > 0.0 and self.decay >= 0.0 and self.plateau >= 0):
-            raise ValueError(f"expected rate > 0, decay >= 0 and plateau >= 0, got {self.rate}, {self.decay} and {self.plateau}")
+        for name, at_least in (("epochs", 1), ("frames", 1), ("batch", 1), ("patience", 1), ("plateau", 0)):
+            check_count(name, getattr(self, name), at_least)
+        if not (0.0 < self.rate < math.inf and 0.0 <= self.decay < math.inf):
+            raise ValueError(f"expected rate > 0 and decay >= 0, got {self.rate} and {self.decay}")
         if not 0.0 < self.validation_share < 1.0:
             raise ValueError(f"expected a validation share between 0 and 1, got {self.validation_share}")
 
@@ -63,7 +64,7 @@ class FitResult:
 def fit(
     model: nn.Module, videos: Sequence[Video], *, validation: Sequence[Video] | None = None, settings: FitSettings | None = None
 ) -> FitResult:
-    """Train `(B, C, T, H, W) -> (B, T, H, W)` on pieces of videos with the Focal-Dice loss, and keep the best epoch's weights.
+    """Train `(B, C, T, H, W) -> (B, T, H, W)` on pieces of videos with the Focal-Dice loss; best epoch's weights, eval mode.
 
     As in the paper (Sec. 5.1.6): AdamW with AMSGrad, ReduceLROnPlateau, sub-videos of 5 frames. Same seed, same result. A progress bar
     shows on terminals only.
@@ -75,7 +76,7 @@ def fit(
         settings: see `FitSettings`.
 
     Raises:
-        ValueError: no videos, or one whose channels and mask do not fit together.
+        TypeError, ValueError: no videos, one whose channels and mask do not fit together, or what the model or the loss refuses.
     """
     settings = settings or FitSettings()
     training = [_checked(video) for video in videos]
@@ -93,23 +94,22 @@ def fit(
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=settings.plateau)
     result, best = FitResult(), copy.deepcopy(model.state_dict())
     judged = list(_pieces(kept, settings.frames, None))
-    progress = tqdm(range(settings.epochs), desc="fit", unit="epoch", disable=None)
-    for epoch in progress:
-        pieces = list(_pieces(training, settings.frames, generator))
-        order = torch.randperm(len(pieces), generator=generator).tolist()
-        batches = [[pieces[index] for index in order[at : at + settings.batch]] for at in range(0, len(order), settings.batch)]
-        model.train()
-        result.training_loss.append(sum(_step(model, optimiser, batch) * len(batch) for batch in batches) / len(pieces))
-        model.eval()
-        with torch.no_grad():
-            result.validation_loss.append(sum(float(_loss(model, piece)) for piece in judged) / len(judged))
-        schedule.step(result.validation_loss[-1])
-        if result.validation_loss[-1] <= min(result.validation_loss):
-            result.best_epoch, best = epoch, copy.deepcopy(model.state_dict())
-        progress.set_postfix(training=result.training_loss[-1], validation=result.validation_loss[-1])
-        if epoch - result.best_epoch >= settings.patience:
-            break
-    progress.close()
+    with tqdm(range(settings.epochs), desc="fit", unit="epoch", disable=None) as progress:
+        for epoch in progress:
+            pieces = list(_pieces(training, settings.frames, generator))
+            order = torch.randperm(len(pieces), generator=generator).tolist()
+            batches = [[pieces[index] for index in order[at : at + settings.batch]] for at in range(0, len(order), settings.batch)]
+            model.train()
+            result.training_loss.append(sum(_step(model, optimiser, batch) * len(batch) for batch in batches) / len(pieces))
+            model.eval()
+            with torch.no_grad():
+                result.validation_loss.append(sum(float(_loss(model, piece)) for piece in judged) / len(judged))
+            schedule.step(result.validation_loss[-1])
+            if epoch == 0 or result.validation_loss[-1] < result.validation_loss[result.best_epoch]:
+                result.best_epoch, best = epoch, copy.deepcopy(model.state_dict())
+            progress.set_postfix(training=result.training_loss[-1], validation=result.validation_loss[-1])
+            if epoch - result.best_epoch >= settings.patience:
+                break
     model.load_state_dict(best)
     return result
 
@@ -134,6 +134,11 @@ def _loss(model: nn.Module, piece: Video) -> Tensor:
 
 def _checked(video: Video) -> Video:
     channels, truth = video
+    if not (isinstance(channels, Tensor) and isinstance(truth, Tensor)):
+        raise TypeError(
+            f"expected channels and true mask as torch.Tensor, got {type(channels).__name__} and {type(truth).__name__}; "
+            "use torch.from_numpy for arrays"
+        )
     if channels.ndim != 4 or channels.shape[1:] != truth.shape or not channels.numel():
         raise ValueError(
             f"expected channels (C, T, H, W) and a true mask (T, H, W) of the same length and size, "

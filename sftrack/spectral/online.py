@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from sftrack.contracts import SoftMask
-from sftrack.spectral.checks import RANGE_TOLERANCE, check_settings
+from sftrack.spectral.checks import RANGE_TOLERANCE, check_count, check_settings
 from sftrack.spectral.gaussian import KernelSize
 from sftrack.spectral.plusplus import SFSegPlusPlus
 from sftrack.spectral.power import ArrayGraph, Volume
@@ -71,8 +71,8 @@ class OnlineSFSeg:
         check_settings(p, alpha, kernel_size)
         if keep not in ("sum", "peak"):
             raise ValueError(f"expected to keep the 'sum' or the 'peak', got '{keep}'")
-        if window < 1 or iterations < 0:
-            raise ValueError(f"expected a window of at least 1 frame and at least 0 iterations, got {window} and {iterations}")
+        check_count("window", window, at_least=1)
+        check_count("iterations", iterations)
         self._frames: deque[Remembered] = deque(maxlen=window)
         self._iterations, self._p, self._alpha, self._kernel_size = iterations, p, alpha, kernel_size
         self._warm_start, self._keep, self._model = warm_start, keep, model
@@ -137,7 +137,10 @@ class OnlineSFSeg:
         if not fits or not array.size:
             raise ValueError(f"expected channels of shape {wanted}, got {array.shape}")
         if not (array.min() >= -RANGE_TOLERANCE and array.max() <= 1.0 + RANGE_TOLERANCE):
-            raise ValueError(f"expected channels finite and in [0, 1], got values from {array.min():.4g} to {array.max():.4g}")
+            raise ValueError(
+                f"expected channels finite and in [0, 1], got values from {array.min():.4g} to {array.max():.4g}; "
+                "divide masks of 0 and 255 by 255"
+            )
         if self._model is None:
             return array[None]
         with torch.inference_mode():

@@ -1,5 +1,6 @@
 """SFSeg++: the graph's maps as learned combinations of any number of channels, trained through all iterations (paper, Sec. 3.3)."""
 
+import math
 from pathlib import Path
 from typing import Self
 
@@ -9,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sftrack.errors import WeightsError
-from sftrack.spectral.checks import check_channels, check_counts, check_settings, check_volume
+from sftrack.spectral.checks import check_channels, check_count, check_counts, check_settings, check_volume
 from sftrack.spectral.gaussian import KernelSize
 from sftrack.spectral.iteration import SLOPE, iterate
 from sftrack.spectral.power import pixel_graph
@@ -53,8 +54,7 @@ class SFSegPlusPlus(nn.Module):
             ValueError: no channel, or settings that `sfseg` refuses.
         """
         super().__init__()
-        if channels < 1:
-            raise ValueError(f"expected at least one channel, got {channels}")
+        check_count("channels", channels, at_least=1)
         check_settings(p, alpha, kernel_size)
         check_counts(iterations, binarize_after, slope)
         self.channels, self.shared = channels, shared
@@ -79,7 +79,7 @@ class SFSegPlusPlus(nn.Module):
         graph = pixel_graph(s, [f], p=self.p, alpha=self.alpha, kernel_size=self.kernel_size, x0=s)
         return iterate(graph, s, s, iterations=self.iterations, binarize_after=self.binarize_after, slope=self.slope)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write weights and settings to a safetensors file.
 
         Raises:
@@ -92,16 +92,16 @@ class SFSegPlusPlus(nn.Module):
         try:
             save_file(tensors, path, metadata=settings)
         except (SafetensorError, OSError) as error:
-            raise WeightsError(f"expected to write weights to '{path}', got {error}; choose another place with --weights") from error
+            raise WeightsError(f"expected to write weights to '{path}', got '{error}'; choose another place") from error
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path | str) -> Self:
         """Read what `save` wrote; eval mode, on the CPU.
 
         Raises:
             WeightsError: missing or damaged file, or one that `save` did not write.
         """
-        if not path.is_file():
+        if not Path(path).is_file():
             raise WeightsError(f"expected a file with SFSeg++ weights at '{path}', found none; write one with SFSegPlusPlus.save")
         try:
             with safe_open(path, framework="pt") as stored:
@@ -120,6 +120,8 @@ class SFSegPlusPlus(nn.Module):
             )
             with torch.no_grad():
                 for name, tensor in tensors.items():
+                    if not tensor.isfinite().all():
+                        raise ValueError(f"NaN or infinity in {name}")
                     getattr(model, name).copy_(tensor)
         except (SafetensorError, OSError, KeyError, AttributeError, ValueError, RuntimeError) as error:
             raise WeightsError(f"expected SFSeg++ weights written by SFSegPlusPlus.save, '{path}' is something else ({error})") from error
@@ -143,10 +145,10 @@ def focal_dice_loss(segmentation: Tensor, truth: Tensor, gamma: float = 0.75) ->
     Raises:
         TypeError, ValueError: other shapes or values, or a gamma that is not above 0.
     """
-    truth = truth.to(segmentation)
     check_volume("segmentation", segmentation, unit_range=True)
+    truth = truth.to(segmentation) if isinstance(truth, Tensor) else truth
     check_volume("truth", truth, segmentation, unit_range=True)
-    if not gamma > 0.0:
+    if not 0.0 < gamma < math.inf:
         raise ValueError(f"expected gamma above 0, got {gamma}")
     volume = (-3, -2, -1)
     both, sizes = (segmentation * truth).sum(volume), segmentation.sum(volume) + truth.sum(volume)

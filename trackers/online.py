@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sftrack.boxes import box_around, center_xy
+from sftrack.boxes import box_around, center_xy, checked_box
 from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.engine import fastest_engine
-from sftrack.errors import ConfigError
+from sftrack.errors import ConfigError, NotInitialisedError
 from sftrack.feat2seg import Feat2Seg, fold
 from sftrack.mobilenet_v3 import MobileNetV3
 from sftrack.weights.bundled import bundled_path, load_network
@@ -102,6 +102,18 @@ class Online(BoxTracker):
         box = torch.tensor([CROP_PX / 2, CROP_PX / 2, *(self._size / self._pixel)], dtype=torch.float32)
         zoomed = [(self._maps(self._crop(image_rgb, zoom=zoom)), torch.cat([box[:2], box[2:] / zoom])) for zoom in ZOOMS]
         self._regressor = BoxRegressor(LEVELS, [(maps[0], box), (self._maps(flip(views[:1])), box), *zoomed], self._generator)
+
+    def move_to(self, box_xywh: BoxXYWH) -> None:
+        """Go on from a box of the last frame, with all that was learned.
+
+        Raises:
+            NotInitialisedError: `init` was not called.
+            BoxError: a box that cannot be tracked.
+        """
+        if self._size_wh is None:
+            raise NotInitialisedError("call init(image_rgb, box_xywh) before move_to(box_xywh)")
+        self._box = checked_box(box_xywh, self._size_wh)
+        self._center, self._size = center_xy(self._box), self._box[2:].copy()
 
     @torch.no_grad()
     def _step(self, image_rgb: ImageRGB) -> tuple[BoxXYWH | None, float]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-EXPANSION = 1.4
+EXPANSION = 1.2
 """Size of what is looked at, in boxes: an edge is told by what is on both sides of it."""
 BOXES_PER_VIEW = 60
 """Random boxes near the true one, from which each view teaches the way back."""

@@ -22,6 +22,9 @@ BoxXYWH: TypeAlias = NDArray[np.float64]
 SoftMask: TypeAlias = NDArray[np.float32]
 """`(H, W) float32` in [0, 1]."""
 
+RANGE_TOLERANCE = 1e-5
+"""By how much soft masks and other maps may leave [0, 1]: resizing and filtering round."""
+
 State: TypeAlias = Literal["tracking", "uncertain", "lost"]
 
 

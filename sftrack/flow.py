@@ -27,9 +27,19 @@ def dense_flow(image_rgb: ImageRGB, other_rgb: ImageRGB) -> Flow:
     return np.asarray(dense.calc(first, second, None), dtype=np.float32)  # type: ignore[call-overload]
 
 
-def warp(values: NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
-    """The other frame's map `(H, W)` or `(H, W, C)` as seen from this frame: bilinear values at `pixel + flow`, 0 outside."""
+def warp(values: NDArray[np.bool_ | np.floating], flow: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The other frame's map `(H, W)` or `(H, W, C)` as seen from this frame: bilinear values at `pixel + flow`, 0 outside.
+
+    Raises:
+        ValueError: sizes that differ, or flow that is not finite.
+    """
+    if flow.ndim != 3 or flow.shape[2] != 2 or values.ndim not in (2, 3) or values.shape[:2] != flow.shape[:2]:
+        raise ValueError(f"expected a map (H, W) or (H, W, C) and a flow (H, W, 2) of one size, got {values.shape} and {flow.shape}")
+    if not np.isfinite(flow).all():
+        raise ValueError("expected finite flow, got NaN or infinity in it")
     height, width = flow.shape[:2]
-    columns = flow[..., 0] + np.arange(width, dtype=np.float32)
-    rows = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-    return np.asarray(cv2.remap(values, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), dtype=np.float32)
+    columns = np.float32(flow[..., 0]) + np.arange(width, dtype=np.float32)
+    rows = np.float32(flow[..., 1]) + np.arange(height, dtype=np.float32)[:, None]
+    return np.asarray(
+        cv2.remap(values.astype(np.float32, copy=False), columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), dtype=np.float32
+    )

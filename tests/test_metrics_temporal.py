@@ -93,6 +93,22 @@ def test_dis_finds_the_motion_of_a_textured_square() -> None:
 def test_warping_fetches_values_from_where_the_flow_points() -> None:
     ramp = np.broadcast_to(np.arange(SIZE_HW[1], dtype=np.float32), SIZE_HW).copy()
     np.testing.assert_allclose(warp(ramp, flow_of(2.5))[:, :-3], ramp[:, :-3] + 2.5, atol=1e-4)
+    np.testing.assert_array_equal(warp(ramp.astype(np.float64), flow_of(2.5).astype(np.float64)), warp(ramp, flow_of(2.5)))
+    np.testing.assert_array_equal(warp(TRUTH[0], flow_of(-SHIFT)), TRUTH[1])
+
+
+@pytest.mark.parametrize(
+    ("values", "flow", "words"),
+    [
+        (np.zeros((8, 9)), np.zeros((8, 9)), r"got \(8, 9\) and \(8, 9\)"),
+        (np.zeros((8, 9)), np.zeros((9, 8, 2)), r"got \(8, 9\) and \(9, 8, 2\)"),
+        (np.zeros(8), np.zeros((8, 9, 2)), r"got \(8,\)"),
+        (np.zeros((8, 9)), np.full((8, 9, 2), np.nan), "finite flow"),
+    ],
+)
+def test_refuses_flow_that_cannot_be_followed(values: np.ndarray, flow: np.ndarray, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        warp(values, flow)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +123,12 @@ def test_warping_fetches_values_from_where_the_flow_points() -> None:
         (TRUTH, TRUTH, {"flows": [(flow_of(0)[:4], flow_of(0))] * 3}, r"got \(4, 64, 2\) for to_previous"),
         ([TRUTH[0][:4], *TRUTH[1:]], TRUTH, {"flows": FLOWS}, r"got \(4, 64\) for previous"),
         (TRUTH, TRUTH, {"frames_rgb": [np.zeros((48, 64), np.uint8)] * 5}, "RGB images"),
+        (TRUTH, TRUTH, {"flows": [flow_of(0)] * 3}, "two flows for frame 1, to the one before and after, got 48"),
+        (TRUTH, TRUTH, {"flows": [(flow_of(np.nan), flow_of(0))] * 3}, "finite flow"),
+        (TRUTH, TRUTH, {"flows": FLOWS, "threshold": 0.0}, "a threshold above 0 and at most 1, got 0"),
+        (TRUTH, TRUTH, {"flows": FLOWS, "threshold": np.nan}, "a threshold above 0 and at most 1, got nan"),
+        ([np.uint8(255) * mask for mask in TRUTH], TRUTH, {"flows": FLOWS}, r"masks in \[0, 1\], got 0 to 255 for previous; divide"),
+        ([mask * np.nan for mask in TRUTH], TRUTH, {"flows": FLOWS}, r"masks in \[0, 1\], got nan to nan for previous"),
     ],
 )
 def test_refuses_what_does_not_fit_together(masks: list[np.ndarray], truth: list[np.ndarray], more: dict[str, Any], words: str) -> None:

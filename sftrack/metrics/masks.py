@@ -65,7 +65,7 @@ def _near(line: Mask, radius_px: float) -> Mask:
 
 
 def _check_masks(mask: Mask, truth: Mask) -> None:
-    if mask.shape != truth.shape or mask.ndim != 2 or mask.dtype != np.bool_ or truth.dtype != np.bool_:
+    if mask.shape != truth.shape or mask.ndim != 2 or not mask.size or mask.dtype != np.bool_ or truth.dtype != np.bool_:
         raise ValueError(
             f"expected two boolean masks (H, W) of one size, got {mask.dtype} {mask.shape} and {truth.dtype} {truth.shape}; "
             "threshold soft masks first"

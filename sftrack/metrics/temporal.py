@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sftrack.contracts import ImageRGB
+from sftrack.contracts import RANGE_TOLERANCE, ImageRGB
 from sftrack.flow import Flow, dense_flow, warp
 from sftrack.metrics.masks import Mask, jaccard
 
@@ -31,7 +31,8 @@ def temporal_consistency(
         threshold: of the mean of the three masks.
 
     Raises:
-        ValueError: fewer than three frames, counts or sizes that differ, both or none of frames and flows.
+        ValueError: fewer than three frames, counts or sizes that differ, both or none of frames and flows, or what `consistent_mask` and
+            `jaccard` refuse.
     """
     count = len(masks)
     if count < 3 or len(truth) != count:
@@ -45,6 +46,8 @@ def temporal_consistency(
     values = []
     for index in range(1, count - 1):
         if flows is not None:
+            if len(flows[index - 1]) != 2:
+                raise ValueError(f"expected two flows for frame {index}, to the one before and after, got {len(flows[index - 1])}")
             to_previous, to_next = flows[index - 1]
         elif frames_rgb is not None:
             frame = frames_rgb[index]
@@ -71,18 +74,21 @@ def consistent_mask(
         following: mask of the frame after.
         to_previous: flow from the frame to the one before, `(H, W, 2)` in pixels.
         to_next: flow from the frame to the one after.
-        threshold: what moves in from outside the frame counts as 0.
+        threshold: above 0, at most 1; what moves in from outside the frame counts as 0.
 
     Raises:
-        ValueError: sizes that differ.
+        ValueError: sizes that differ, masks outside [0, 1], flow that is not finite, another threshold.
     """
+    if not 0.0 < threshold <= 1.0:
+        raise ValueError(f"expected a threshold above 0 and at most 1, got {threshold}")
     for name, mask in (("previous", previous), ("current", current), ("following", following)):
-        if mask.ndim != 2 or mask.shape != current.shape:
+        if mask.ndim != 2 or mask.shape != current.shape or not mask.size:
             raise ValueError(f"expected masks (H, W) of one size, got {mask.shape} for {name} and {current.shape} for current")
+        if not (mask.min() >= -RANGE_TOLERANCE and mask.max() <= 1.0 + RANGE_TOLERANCE):
+            raise ValueError(
+                f"expected masks in [0, 1], got {mask.min():.4g} to {mask.max():.4g} for {name}; divide masks of 0 and 255 by 255"
+            )
     for name, flow in (("to_previous", to_previous), ("to_next", to_next)):
         if flow.shape != (*current.shape, 2):
             raise ValueError(f"expected flow of shape {(*current.shape, 2)}, got {flow.shape} for {name}")
-    moved = warp(previous.astype(np.float32), to_previous.astype(np.float32)) + warp(
-        following.astype(np.float32), to_next.astype(np.float32)
-    )
-    return np.asarray((moved + current) / 3.0 >= threshold)
+    return np.asarray((warp(previous, to_previous) + warp(following, to_next) + current) / 3.0 >= threshold)

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-RANGE_TOLERANCE = 1e-5
-"""Maps that were resized or filtered leave [0, 1] by rounding."""
+from sftrack.contracts import RANGE_TOLERANCE
 
 Features = Tensor | Sequence[Tensor]
 """One pairwise feature map, or several of the same shape."""

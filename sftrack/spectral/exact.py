@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse import linalg
 
-from sftrack.spectral.checks import RANGE_TOLERANCE, check_settings
+from sftrack.contracts import RANGE_TOLERANCE
+from sftrack.spectral.checks import check_settings
 from sftrack.spectral.gaussian import KernelSize, gaussian
 
 Matrix: TypeAlias = "sparse.csr_array[np.float64]"

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from sftrack.contracts import SoftMask
-from sftrack.spectral.checks import RANGE_TOLERANCE, check_count, check_settings
+from sftrack.contracts import RANGE_TOLERANCE, SoftMask
+from sftrack.spectral.checks import check_count, check_settings
 from sftrack.spectral.gaussian import KernelSize
 from sftrack.spectral.plusplus import SFSegPlusPlus
 from sftrack.spectral.power import ArrayGraph, Volume

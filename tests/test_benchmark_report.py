@@ -16,7 +16,7 @@ import pytest
 from sftrack.benchmark.boards import open_course, own_contenders, read_board, read_truth
 from sftrack.benchmark.export import export
 from sftrack.benchmark.foreign import find_contenders
-from sftrack.benchmark.grids import Grid, board_grid, paper_grids
+from sftrack.benchmark.grids import Grid, board_grid, paper_grids, sequence_grid
 from sftrack.benchmark.plan import Course, read_course
 from sftrack.benchmark.results import RunFolder
 from sftrack.benchmark.suites import SUITES
@@ -112,7 +112,8 @@ def test_a_report_has_tables_plots_and_a_page_that_needs_nothing_else(otb: Path,
     overall = read_board(course, find_contenders(course, Path("out/OTB100/good"))).rows[0].standing.overall
     assert overall is not None
     assert float(summary[0]["success_auc"]) == pytest.approx(overall.success_auc, abs=1e-6)
-    assert len(list(csv.DictReader((folder / "sequences.csv").open()))) == 7
+    sequences = list(csv.DictReader((folder / "sequences.csv").open()))
+    assert (len(sequences), {(row["frames_per_second"], row["p95_s"]) for row in sequences}) == (7, {("50.000", "0.020000")})
     assert {row["attribute"] for row in csv.DictReader((folder / "attributes.csv").open())} == set(ATTRIBUTES)
     pictures = sorted(path.name for path in folder.glob("*.png"))
     assert pictures == ["otb_attributes.png", "otb_normalised_precision.png", "otb_precision.png", "otb_success.png"]
@@ -157,7 +158,7 @@ def test_the_data_set_is_found_where_the_run_was_made(otb: Path, bench: Bench) -
     [
         (("report", "--out", "nowhere"), "error: expected results of `sftrack bench run` in nowhere, found none; give --out"),
         (("report", "--out", "out", "--conventions", "mine"), "error: expected --conventions out of otb, uav123, nfs"),
-        (("report", "--out", "out", "--tracker", "none"), "error: expected results of OTB-100, found none"),
+        (("report", "--out", "out", "--tracker", "none"), "error: expected results of none on OTB-100 in out, found those of good"),
         (("compare", "elsewhere", "--benchmark", "otb", "--out", "out"), "error: expected a folder of results at elsewhere, there is none"),
         (
             ("compare", "empty", "--benchmark", "otb", "--out", "out"),
@@ -190,6 +191,14 @@ def test_bad_input_is_one_clear_line(otb: Path, course: Course, bench: Bench, ar
     assert done.err.startswith(line)
 
 
+def test_nothing_of_ours_to_report_or_to_compare_with_is_said_with_what_to_give(course: Course, bench: Bench) -> None:
+    write_own(course, Path("out"), "good", 1.0, ("Deer",))
+    for command in (("report",), ("compare", "theirs")):
+        done = bench(*command, "--out", "out", "--benchmark", "lasot")
+        line = "error: expected results of LaSOT, test in out, found none; for those of others alone give --root or --truth\n"
+        assert (done.code, done.err) == (2, line)
+
+
 def test_only_common_sequences_are_judged_when_asked(course: Course, tmp_path: Path) -> None:
     for name, off, sequences in (("a", 1.0, SEQUENCES), ("b", 2.0, SEQUENCES[:2])):
         for sequence in sequences:
@@ -199,7 +208,7 @@ def test_only_common_sequences_are_judged_when_asked(course: Course, tmp_path: P
     assert any("do not compare" in note for note in apart.notes)
     assert board_grid(apart).best == frozenset()
     assert [len(row.standing.sequences) for row in common.rows] == [2, 2]
-    assert {row for row, _ in board_grid(common).best} == {0}
+    assert {row for row, column in board_grid(common).best if column == 1} == {0}
 
 
 def test_the_conventions_of_another_toolkit_may_be_taken(otb: Path, course: Course, bench: Bench) -> None:
@@ -339,6 +348,36 @@ def test_the_ablation_stands_beside_table_9(course: Course, tmp_path: Path) -> N
     assert rows["without the spectral step"][0] == "64.0"
     assert rows["without the spectral step"][2].endswith("*")
     assert rows["median of the channels as input"] == ("63.7", "-", "-", "-", "-")
+
+
+def test_all_that_lead_by_the_digits_shown_are_marked_best(course: Course, tmp_path: Path) -> None:
+    for name, off in (("one", 1.0), ("two", 1.0), ("three", 5.0)):
+        write_own(course, tmp_path, name, off)
+    board = read_board(course, own_contenders(tmp_path, course.suite))
+    leading = {row for row, column in board_grid(board).best if column == 1}
+    assert {board.rows[row].name for row in leading} == {"one", "two"}
+    grid = sequence_grid(board)
+    assert {grid.header[column] for _, column in grid.best} == {"one", "two"}
+
+
+def test_failures_outside_a_part_of_a_benchmark_are_not_of_the_part(course: Course, tmp_path: Path) -> None:
+    folder = write_own(course, tmp_path, "one", 1.0)
+    for name in ("Girl", "Biker"):  # Biker is of OTB-100, but not of OTB-2013
+        folder.write_failure(name, "trouble", "")
+    failures = {key: set(own_contenders(tmp_path, SUITES[key])[0].failures) for key in ("otb", "otb2013")}
+    assert failures == {"otb": {"Girl", "Biker"}, "otb2013": {"Girl"}}
+
+
+def test_it_is_said_why_a_test_set_has_no_figures(tmp_path: Path, bench: Bench) -> None:
+    videos = write_otb(tmp_path / "otb")
+    folder = tmp_path / "TEST"
+    shutil.copytree(videos / "Deer" / "img", folder / "frames" / "video")
+    (folder / "anno").mkdir()
+    (folder / "anno" / "video.txt").write_text("10,10,20,20\n")
+    bench("run", "--benchmark", "trackingnet", "--root", tmp_path, "--tracker", "template", "--out", "out")
+    done = bench("report", "--out", "out")
+    assert done.code == 0
+    assert "(the truth of 1 of 1 sequences is not public; a server judges them (`sftrack bench export`))" in done.out
 
 
 def test_latex_escapes_names_and_marks_the_best() -> None:

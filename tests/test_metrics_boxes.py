@@ -98,6 +98,14 @@ def test_missing_predictions_are_misses_and_failures_are_counted() -> None:
     assert len(fit_length(TRUTH, 3)) == 3
 
 
+def test_frames_with_a_target_are_counted_where_absent_ones_are_misses() -> None:
+    truth = TRUTH.copy()
+    truth[1] = np.nan
+    scores = [score_boxes(moved(1000.0), truth, Conventions(absent_overlap=rule)) for rule in ("miss", "left_out")]
+    assert [(score.frames, score.frames_with_target, score.failures) for score in scores] == [(4, 3, 2), (3, 3, 2)]
+    assert mean_scores(scores).frames_with_target == 6
+
+
 def test_got10k_cuts_boxes_to_the_frame_and_averages_frames() -> None:
     rules = CONVENTIONS["got10k"]
     truth = np.tile([90.0, 0.0, 10.0, 10.0], (3, 1))

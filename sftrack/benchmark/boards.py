@@ -80,7 +80,7 @@ def own_contenders(out: Path, suite: Suite, only: Iterable[str] = ()) -> list[Co
         only: names of entrants; none: all.
 
     Raises:
-        ConfigError: a `run.json` that cannot be read.
+        ConfigError: a `run.json` that cannot be read, or none of those that are wanted.
     """
     wanted = set(only)
     groups: dict[str, list[RunFolder]] = {}
@@ -89,12 +89,22 @@ def own_contenders(out: Path, suite: Suite, only: Iterable[str] = ()) -> list[Co
         name = run_name(path.name)
         if (not wanted or wanted & {name, path.name}) and (folder.sequences() or folder.failures()):
             groups.setdefault(name, []).append(folder)
+    if wanted and not groups:
+        there = sorted({run_name(path.name) for path in (out / suite.dataset).glob("*/")})
+        raise ConfigError(
+            f"expected results of {', '.join(sorted(wanted))} on {suite.title} in {out}, found those of {', '.join(there) or 'nobody'}"
+        )
     return [
         Contender(
             name,
             out / suite.dataset / folders[0].path.name,
             tuple(results_in(folder) for folder in folders),
-            {sequence: reason for folder in folders for sequence, reason in folder.failures().items()},
+            {
+                sequence: reason
+                for folder in folders
+                for sequence, reason in folder.failures().items()
+                if suite.listed is None or sequence in suite.listed  # OTB-2013 shares the folder of OTB-100
+            },
             read_record(folders[0]),
         )
         for name, folders in groups.items()
@@ -118,7 +128,9 @@ def suites_in(out: Path) -> list[Suite]:
         if (out / suite.dataset).is_dir() and (suite.dataset not in found or suite.size > found[suite.dataset].size):
             found[suite.dataset] = suite
     if not found:
-        raise SourceError(f"expected results of `sftrack bench run` in {out}, found none; give --out")
+        raise SourceError(
+            f"expected results of `sftrack bench run` in {out}, found none; give --out, or --benchmark with results of others"
+        )
     return list(found.values())
 
 
@@ -128,7 +140,10 @@ def recorded_root(out: Path, suite: Suite) -> Path:
     Raises:
         SourceError: the results do not say, or it is not there any more.
     """
-    for contender in own_contenders(out, suite):
+    contenders = own_contenders(out, suite)
+    if not contenders:
+        raise SourceError(f"expected results of {suite.title} in {out}, found none; for those of others alone give --root or --truth")
+    for contender in contenders:
         if contender.record is not None and Path(contender.record.root).is_dir():
             return Path(contender.record.root)
     raise SourceError(f"expected the data set of {suite.title} where its results in {out} were made; give --root")
@@ -199,6 +214,8 @@ def read_board(course: Course, contenders: Sequence[Contender], conventions: Con
         notes.append(f"only the {len(videos)} sequences of which all have a result")
     elif len({row.standing.missing for row in rows}) > 1:
         notes.append("rows with different sequences do not compare; --common judges only those of which all have a result")
+    if secret := max((len(row.standing.unjudged) for row in rows), default=0):
+        notes.append(f"the truth of {secret} of {len(videos)} sequences is not public; a server judges them (`sftrack bench export`)")
     for row in best_first:
         notes += [f"{row.contender.name}: {text}" for text in (*row.contender.notes, *row.standing.notes)]
     return Board(suite, course.survey, rules, videos, tuple(best_first), tuple(notes))
@@ -240,6 +257,11 @@ def _judge_runs(videos: Sequence[Video], runs: Sequence[ResultOf], conventions: 
         attributes={key: mean_scores([scores[name] for name in names], conventions.averaged) for key, names in sorted(members.items())},
         overall=mean_scores(list(scores.values()), conventions.averaged) if scores else None,
         speed=_mean_speed([standing.speed for standing in standings if standing.speed is not None]),
+        speeds={
+            name: speed
+            for name in scores
+            if (speed := _mean_speed([standing.speeds[name] for standing in standings if name in standing.speeds])) is not None
+        },
         missing=tuple(sorted(set.intersection(*(set(standing.missing) for standing in standings)))),
         notes=tuple(note for standing in standings for note in standing.notes),
     )

@@ -53,22 +53,19 @@ def board_grid(board: Board) -> Grid:
     columns = columns_of(board.suite)
     header = ("tracker", *columns.values(), "missed", "frames/s", "p95 ms", "sequences", "failed")
     rows = [_board_row(row, columns, len(board.videos), board.suite.size) for row in board.rows]
-    numbers = [[_number(row.standing.overall, name) for name in columns] for row in board.rows]
     notes = ("; ".join(board.conventions.lines()), *board.notes)
     alike = len({row.standing.missing for row in board.rows}) == 1  # else nobody leads: they were not judged by the same
-    return Grid(board.suite.title, header, tuple(rows), notes, _leaders(numbers) if alike else frozenset())
+    best = {(row, column) for column in range(1, 1 + len(columns)) for row in _leaders([cells[column] for cells in rows])}
+    return Grid(board.suite.title, header, tuple(rows), notes, frozenset(best) if alike else frozenset())
 
 
 def sequence_grid(board: Board) -> Grid:
     """The first number of the benchmark, by sequence."""
     number, title = next(iter(columns_of(board.suite).items()))
     names = [video.name for video in board.videos if any(video.name in row.standing.sequences for row in board.rows)]
-    numbers = [[_number(row.standing.sequences.get(name), number) for row in board.rows] for name in names]
-    rows = tuple((name, *map(_share, line)) for name, line in zip(names, numbers, strict=True))
-    best = {
-        (at, 1 + line.index(max(line, key=_or_less))) for at, line in enumerate(numbers) if sum(value is not None for value in line) > 1
-    }
-    return Grid(f"{board.suite.title}: {title} by sequence", ("sequence", *(row.name for row in board.rows)), rows, best=frozenset(best))
+    rows = tuple((name, *(_share(_number(row.standing.sequences.get(name), number)) for row in board.rows)) for name in names)
+    best = frozenset((at, 1 + column) for at, row in enumerate(rows) for column in _leaders(row[1:]))
+    return Grid(f"{board.suite.title}: {title} by sequence", ("sequence", *(row.name for row in board.rows)), rows, best=best)
 
 
 def paper_grids(boards: Sequence[Board]) -> list[Grid]:
@@ -181,7 +178,7 @@ def _board_row(row: Ranked, columns: Iterable[str], judged: int, size: int) -> t
     return (
         row.name,
         *(_share(_number(overall, name)) for name in columns),
-        f"{overall.failures / overall.frames:.1%}" if overall is not None else UNKNOWN,
+        f"{overall.failures / overall.frames_with_target:.1%}" if overall is not None else UNKNOWN,
         f"{speed.frames_per_second:.1f}" if speed is not None else UNKNOWN,
         f"{1000.0 * speed.p95_s:.1f}" if speed is not None else UNKNOWN,
         f"{judged - len(standing.missing)} of {size}",
@@ -189,19 +186,10 @@ def _board_row(row: Ranked, columns: Iterable[str], judged: int, size: int) -> t
     )
 
 
-def _leaders(numbers: Sequence[Sequence[float | None]]) -> frozenset[tuple[int, int]]:
-    """The best cell of every column, where there is somebody to lead; the first column of the table holds names."""
-    if len(numbers) < 2:
-        return frozenset()
-    best = set()
-    for column, values in enumerate(zip(*numbers, strict=True)):
-        if any(value is not None for value in values):
-            best.add((values.index(max(values, key=_or_less)), column + 1))
-    return frozenset(best)
-
-
-def _or_less(value: float | None) -> float:
-    return -1.0 if value is None else value
+def _leaders(cells: Sequence[str]) -> list[int]:
+    """Which of some numbers are the highest, as they are shown; none where there is nobody to lead."""
+    known = [cell for cell in cells if cell != UNKNOWN]
+    return [at for at, cell in enumerate(cells) if cell == max(known, key=float)] if len(known) > 1 else []
 
 
 def _number(scores: BoxScores | None, name: str) -> float | None:

@@ -1,7 +1,7 @@
 """Results against the truth: per sequence, per attribute, overall, and how fast the tracker was."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ class Standing:
         attributes: mean scores of the sequences that have an attribute; empty where the data set on disk does not say.
         overall: mean over all, None where nothing could be judged.
         speed: None where no times are known.
+        speeds: the same by sequence, of those whose times are known.
         missing: sequences without a result.
         unjudged: sequences whose truth is not public.
         notes: where a result did not fit its sequence.
@@ -38,6 +39,7 @@ class Standing:
     attributes: Mapping[str, BoxScores]
     overall: BoxScores | None
     speed: Speed | None
+    speeds: Mapping[str, Speed] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     unjudged: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -53,14 +55,14 @@ def judge(videos: Iterable[Video], result_of: Callable[[str], SequenceResult | N
     """
     scores: dict[str, BoxScores] = {}
     members: dict[str, list[str]] = {}
-    seconds: list[NDArray[np.float64]] = []
+    seconds: dict[str, NDArray[np.float64]] = {}
     missing, unjudged, notes = [], [], []
     for video in videos:
         result = result_of(video.name)
         if result is None:
             missing.append(video.name)
             continue
-        seconds.append(result.seconds[1:])
+        seconds[video.name] = result.seconds[1:]
         if not video.is_judged:
             unjudged.append(video.name)
             continue
@@ -73,7 +75,8 @@ def judge(videos: Iterable[Video], result_of: Callable[[str], SequenceResult | N
             members.setdefault(attribute, []).append(video.name)
     attributes = {name: mean_scores([scores[key] for key in keys], conventions.averaged) for name, keys in sorted(members.items())}
     overall = mean_scores(list(scores.values()), conventions.averaged) if scores else None
-    return Standing(scores, attributes, overall, speed_of(seconds), tuple(missing), tuple(unjudged), tuple(notes))
+    speeds = {name: speed for name, values in seconds.items() if (speed := speed_of([values])) is not None}
+    return Standing(scores, attributes, overall, speed_of(list(seconds.values())), speeds, tuple(missing), tuple(unjudged), tuple(notes))
 
 
 def score_video(video: Video, result: SequenceResult, conventions: Conventions) -> BoxScores:

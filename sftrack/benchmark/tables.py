@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sftrack.benchmark.boards import Board, Ranked
 from sftrack.benchmark.grids import Grid
+from sftrack.benchmark.scores import Speed
 from sftrack.metrics import BoxScores
 
 _LATEX = str.maketrans(
@@ -63,7 +64,12 @@ def summary_csv(boards: Iterable[Board]) -> str:
 
 def sequences_csv(boards: Iterable[Board]) -> str:
     """A row per benchmark, tracker and sequence."""
-    return _csv(line for board in boards for row in board.rows for line in _part_rows(board, row, "sequence", row.standing.sequences))
+    return _csv(
+        {**line, **_speed(row.standing.speeds.get(str(line["sequence"])))}
+        for board in boards
+        for row in board.rows
+        for line in _part_rows(board, row, "sequence", row.standing.sequences)
+    )
 
 
 def attributes_csv(boards: Iterable[Board]) -> str:
@@ -72,7 +78,7 @@ def attributes_csv(boards: Iterable[Board]) -> str:
 
 
 def _summary_row(board: Board, row: Ranked) -> dict[str, object]:
-    speed, overall = row.standing.speed, row.standing.overall
+    overall = row.standing.overall
     return {
         "benchmark": board.suite.key,
         "tracker": row.contender.name,
@@ -80,8 +86,7 @@ def _summary_row(board: Board, row: Ranked) -> dict[str, object]:
         "sequences": len(board.videos) - len(row.standing.missing),
         "of_sequences": board.suite.size,
         **(_numbers(overall) if overall is not None else {}),
-        "frames_per_second": f"{speed.frames_per_second:.3f}" if speed is not None else "",
-        "p95_s": f"{speed.p95_s:.6f}" if speed is not None else "",
+        **_speed(row.standing.speed),
         "failed_sequences": len(row.contender.failures),
         "conventions": "; ".join(board.conventions.lines()),
         "folder": row.contender.origin,
@@ -95,6 +100,12 @@ def _part_rows(board: Board, row: Ranked, kind: str, parts: Mapping[str, BoxScor
 
 def _numbers(scores: BoxScores) -> dict[str, object]:
     return {name: value if isinstance(value, int) else f"{value:.6f}" for name, value in scores.as_dict().items()}
+
+
+def _speed(speed: Speed | None) -> dict[str, object]:
+    if speed is None:
+        return {"frames_per_second": "", "p95_s": ""}
+    return {"frames_per_second": f"{speed.frames_per_second:.3f}", "p95_s": f"{speed.p95_s:.6f}"}
 
 
 def _csv(lines: Iterable[Mapping[str, object]]) -> str:

@@ -90,7 +90,8 @@ class BoxScores:
         normalised_precision: the same in shares of the true box's width and height (`NORMALISED_THRESHOLDS`).
         average_overlap: mean IoU (AO).
         frames: how many frames the success curve counts.
-        failures: how many of them have a true box that the result does not touch.
+        frames_with_target: how many of them have a true box.
+        failures: how many of these the result does not touch.
     """
 
     success: NDArray[np.float64]
@@ -98,6 +99,7 @@ class BoxScores:
     normalised_precision: NDArray[np.float64]
     average_overlap: float
     frames: int
+    frames_with_target: int
     failures: int
 
     @property
@@ -150,7 +152,8 @@ class BoxScores:
             "normalised_precision_auc",
             "average_overlap",
         )
-        return {**{name: float(getattr(self, name)) for name in names}, "frames": self.frames, "failures": self.failures}
+        counts = {"frames": self.frames, "frames_with_target": self.frames_with_target, "failures": self.failures}
+        return {**{name: float(getattr(self, name)) for name in names}, **counts}
 
 
 def score_boxes(
@@ -196,6 +199,7 @@ def score_boxes(
         _share_within(np.where(is_present, shares, absent)[by_distance], NORMALISED_THRESHOLDS),
         float(np.clip(overlaps, 0.0, None).mean()),
         len(overlaps),
+        int((is_counted & is_present).sum()),
         int((overlaps == 0.0).sum()),
     )
 
@@ -219,6 +223,7 @@ def mean_scores(scores: Sequence[BoxScores], averaged: Literal["sequences", "fra
         mean([score.normalised_precision for score in scores]),
         float(np.average([score.average_overlap for score in scores], weights=weights)),
         sum(score.frames for score in scores),
+        sum(score.frames_with_target for score in scores),
         sum(score.failures for score in scores),
     )
 

@@ -1,4 +1,4 @@
-"""What benchmarks that draw, on one thread, have in common."""
+"""What benchmarks that draw, that run on one thread, or that run on a GPU have in common."""
 
 import argparse
 from pathlib import Path
@@ -7,6 +7,8 @@ import cv2
 import torch
 
 from benchmarks.figures import FOLDER
+from sftrack.config import resolve_device
+from sftrack.errors import ConfigError
 
 
 def figure_parser(name: str, description: str | None) -> argparse.ArgumentParser:
@@ -20,3 +22,28 @@ def one_thread() -> None:
     """For figures that do not depend on how many cores there are."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--device`, by name or `auto`."""
+    parser.add_argument("--device", type=_device, default="cpu", help="cpu (default), cuda, cuda:1, mps or auto")
+
+
+def _device(name: str) -> str:
+    try:
+        return resolve_device(name)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def synchronise(device: str) -> None:
+    """Wait until a GPU has done all that was given to it, so that a clock may be read."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    elif device == "mps":
+        torch.mps.synchronize()
+
+
+def device_name(device: str) -> str:
+    """What figures are headed with."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.figures import new_figure, save_figure
-from benchmarks.options import figure_parser, one_thread
+from benchmarks.options import add_device, device_name, figure_parser, one_thread, synchronise
 from sftrack.spectral import OnlineSFSeg, exact, power_step, sfseg
 from sftrack.spectral.gaussian import KernelSize, gaussian
 from sftrack.spectral.power import BatchGraph, TensorGraph
@@ -31,8 +31,12 @@ def main(arguments: list[str]) -> int:
     parser = figure_parser("spectral", __doc__)
     parser.add_argument("--frames", type=int, default=20, help="length of the volume of the first table")
     parser.add_argument("--repeats", type=int, default=7, help="runs per row; the fastest and the median are shown")
+    add_device(parser)
     options = parser.parse_args(arguments)
     one_thread()
+    if options.device != "cpu":
+        show_gpu(options.device, options.frames, options.repeats)
+        return 0
     show_speed(options.frames, options.repeats)
     show_scaling(options.out)
     return 0
@@ -65,39 +69,47 @@ def show_speed(frames: int, repeats: int) -> None:
     online = OnlineSFSeg(5)
     best, median = measure(lambda: [online.push(crop) for _ in range(20)], 20, repeats)[0]
     print(f"  {'OnlineSFSeg.push, window of 5, 112x112':56s}{best:9.2f}{median:9.2f}")
-    if torch.cuda.is_available():
-        show_gpu(s, f)
-    else:
-        print("  no CUDA device here: no GPU rows")
 
 
-def show_gpu(s: Tensor, f: Tensor) -> None:
-    """The same on a GPU, where the tensor form is used."""
-    on_gpu, features = s.cuda(), [f.cuda()]
-    graph = TensorGraph(on_gpu, features, p=P, alpha=ALPHA, kernel_size=KERNEL)
+def show_gpu(device: str, frames: int, repeats: int) -> None:
+    """The same on a GPU, where the tensor form is used; wall time, with everything done before each look at the clock."""
+    s, f = torch.rand(2, frames, *SIZE_HW, generator=torch.Generator().manual_seed(0))
+    graph = {"p": P, "alpha": ALPHA, "kernel_size": KERNEL}
+    s_there, f_there = s.to(device), f.to(device)
+    at_hand = TensorGraph(s_there, [f_there], **graph)
+    once, result = measure(lambda: at_hand.multiply(s_there), frames, repeats, device)
+    rows = [
+        ("one iteration (s^p at hand)", once),
+        (
+            "power_step (checks and s^p included)",
+            measure(lambda: power_step(s_there, s_there, f_there, **graph), frames, repeats, device)[0],
+        ),
+        (
+            "sfseg, 5 iterations, all included, per iteration",
+            measure(lambda: sfseg(s_there, f_there, **graph), 5 * frames, repeats, device)[0],
+        ),
+    ]
+    print(f"one iteration, {SIZE_HW[0]}x{SIZE_HW[1]}, kernel {KERNEL}, {device_name(device)}, ms per frame: fastest and median")
+    for name, (best, median) in rows:
+        print(f"  {name:56s}{best:9.3f}{median:9.3f}")
+    difference = float((result.cpu() - BatchGraph(s, [f], **graph).multiply(s)).abs().max())
+    print(f"  largest difference to the CPU, first iteration: {difference:.1e}")
 
-    seconds = []
-    for _ in range(20):
-        torch.cuda.synchronize()
-        began = time.perf_counter()
-        result = graph.multiply(on_gpu)
-        torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-    best, median = (float(value) * 1e3 / len(s) for value in (min(seconds), np.median(seconds)))
-    difference = float((result.cpu() - BatchGraph(s, [f], p=P, alpha=ALPHA, kernel_size=KERNEL).multiply(s)).abs().max())
-    print(f"  {torch.cuda.get_device_name():56s}{best:9.3f}{median:9.3f}   largest difference to the CPU {difference:.1e}")
 
-
-def measure(run: Callable[[], Tensor | list[np.ndarray]], frames: int, repeats: int) -> tuple[tuple[float, float], Tensor]:
+def measure(
+    run: Callable[[], Tensor | list[np.ndarray]], frames: int, repeats: int, device: str = "cpu"
+) -> tuple[tuple[float, float], Tensor]:
     """Milliseconds per frame (fastest and median run), and what the last run returned; the first run is left out.
 
-    Of processor time: on one thread that is the time it takes, and what other programs do to the clock on the wall is left out.
+    Of processor time on a CPU: on one thread that is the time it takes, and what other programs do to the clock on the wall is left out.
     """
+    clock = time.process_time if device == "cpu" else time.perf_counter
     seconds = []
     for _ in range(repeats + 1):
-        began = time.process_time()
+        began = clock()
         result = run()
-        seconds.append(time.process_time() - began)
+        synchronise(device)
+        seconds.append(clock() - began)
     return (min(seconds[1:]) * 1e3 / frames, float(np.median(seconds[1:])) * 1e3 / frames), result
 
 

@@ -2,16 +2,17 @@
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.options import add_device, device_name, synchronise
+from benchmarks.random_weights import random_network, random_weights
 from benchmarks.recordings import shared_folder
 from benchmarks.tracker_nano import NAME as REFERENCE
 from benchmarks.tracker_nano import tracker_nano
@@ -31,34 +32,39 @@ class Candidate:
     """A tracker that can be timed.
 
     Attributes:
-        label: how the table calls it.
         tracker: its registered name.
-        network: builds its network.
-        params: settings for `create`.
+        variant: of SiamRPN++ and SiamBAN, else none.
+        learns: a filter while it follows, so that what it computes per frame depends on what it sees.
     """
 
-    label: str
     tracker: str
-    network: Callable[[], nn.Module]
-    params: Mapping[str, object] = field(default_factory=dict)
+    variant: str = ""
+    learns: bool = False
 
-    def build(self) -> Tracker:
-        """With the published weights if they are on this machine, else with random ones, which cost the same."""
+    @property
+    def label(self) -> str:
+        """How the tables call it."""
+        return f"{self.tracker} {self.variant}".rstrip()
+
+    def build(self, device: str = "cpu", precision: str = "float32") -> Tracker:
+        """With the published weights if they are on this machine, else with random ones, which cost the same per pass."""
+        chosen = ({"variant": self.variant} if self.variant else {}) | ({} if self.learns else {"precision": precision})
         try:
-            return create(self.tracker, **self.params)
+            return create(self.tracker, device=device, **chosen)
         except MissingWeightsError:
-            torch.manual_seed(0)
-            return create(self.tracker, weights=self.network().state_dict(), **self.params)
+            return create(self.tracker, device=device, **chosen, **random_weights(self.tracker, self.variant))
 
 
 def candidates() -> Iterator[Candidate]:
     """Every deep tracker, one entry per network."""
     for version in (nanotrack.V2, nanotrack.V3):
-        yield Candidate(version.weights, version.weights, version.network)
+        yield Candidate(version.weights)
     for tracker, variants in (("siamrpn++", siamrpn.VARIANTS), ("siamban", siamban.VARIANTS)):
-        for name, variant in variants.items():
+        for name in variants:
             if not name.endswith("_otb"):  # other settings, same cost
-                yield Candidate(f"{tracker} {name}", tracker, variant.network, {"variant": name})
+                yield Candidate(tracker, name)
+    for tracker in ("atom18", "dimp18", "prdimp18", "d3s"):
+        yield Candidate(tracker, learns=True)
 
 
 @dataclass
@@ -77,6 +83,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", default="", help="trackers whose name contains this text")
     parser.add_argument("--rounds", type=int, default=5, help="how often all trackers take their turn; the spread is over these")
     parser.add_argument("--seconds", type=float, default=2.0, help="most time for one tracker in one round")
+    parser.add_argument("--precision", choices=tuple(engine.PRECISIONS), default="float32", help="of the trackers that do not learn")
+    add_device(parser)
     options = parser.parse_args(arguments)
     shared = shared_folder(options.shared)
     sequence = read_sequence("DAVIS", shared / "data" / "DAVIS", options.sequence)
@@ -89,61 +97,70 @@ def main(arguments: list[str]) -> int:
         print(f"{REFERENCE} is left out: no ONNX files under {shared}/weights/nanotrack")
     else:
         trackers[REFERENCE] = create(reference.tracker, **reference.params)
-    for threads in (1, 2):
+    for threads in (1, 2) if options.device == "cpu" else (1,):
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
-        trackers |= {candidate.label: candidate.build() for candidate in chosen}  # anew: engines keep the number they were made with
-        show_times(measure(trackers, frames, box, options.rounds, options.seconds), threads)
+        # Anew: engines keep the number they were made with.
+        trackers |= {candidate.label: candidate.build(options.device, options.precision) for candidate in chosen}
+        print(f"\n{device_name(options.device)}, {threads} thread{'s' if threads > 1 else ''}")
+        show_times(measure(trackers, frames, box, options.rounds, options.seconds, options.device))
     return 0
 
 
 def show_cost(chosen: Sequence[Candidate], frames: Sequence[ImageRGB], box: BoxXYWH) -> None:
-    """Parameters, and multiply-accumulates at the start and per frame, counted while the tracker runs in PyTorch."""
+    """Parameters, and where nothing is learned multiply-accumulates at the start and per frame, counted while PyTorch runs the tracker."""
     print(f"{'':24s}{'parameters':>14s}{'MAC init':>12s}{'MAC frame':>12s}")
     has_onnxruntime = engine.has_onnxruntime
     for candidate in chosen:
+        print(f"{candidate.label:24s}{parameter_count(random_network(candidate.tracker, candidate.variant)):14,d}", end="")
+        if candidate.learns:
+            print()
+            continue
         engine.has_onnxruntime = lambda: False  # the counter sees only what PyTorch runs
         try:
             tracker = candidate.build()
         finally:
             engine.has_onnxruntime = has_onnxruntime
-        macs = []
         for step in (lambda tracker=tracker: tracker.init(frames[0], box), lambda tracker=tracker: tracker.update(frames[1])):
             with FlopCounterMode(display=False) as counter:
                 step()
-            macs.append(counter.get_total_flops() / 2)
-        print(f"{candidate.label:24s}{parameter_count(candidate.network()):14,d}{macs[0] / 1e6:10,.0f} M{macs[1] / 1e6:10,.0f} M")
+            print(f"{counter.get_total_flops() / 2e6:10,.0f} M", end="")
+        print()
 
 
-def measure(trackers: Mapping[str, Tracker], frames: Sequence[ImageRGB], box: BoxXYWH, rounds: int, limit_s: float) -> dict[str, Times]:
+def measure(
+    trackers: Mapping[str, Tracker], frames: Sequence[ImageRGB], box: BoxXYWH, rounds: int, limit_s: float, device: str
+) -> dict[str, Times]:
     """All trackers in turn, several times over, so that a busy moment of the machine hits them alike."""
     times = {label: Times() for label in trackers}
     for tracker in trackers.values():
-        _run(tracker, frames[:4], box, limit_s)  # the first frames are slow everywhere
+        _run(tracker, frames[:4], box, limit_s, device)  # the first frames are slow everywhere
     for _ in range(rounds):
         for label, tracker in trackers.items():
-            init_s, update_s = _run(tracker, frames, box, limit_s)
+            init_s, update_s = _run(tracker, frames, box, limit_s, device)
             times[label].init_ms.append(1000.0 * init_s)
             times[label].update_ms.append(1000.0 * float(np.median(update_s)))
     return times
 
 
-def _run(tracker: Tracker, frames: Sequence[ImageRGB], box: BoxXYWH, limit_s: float) -> tuple[float, list[float]]:
+def _run(tracker: Tracker, frames: Sequence[ImageRGB], box: BoxXYWH, limit_s: float, device: str) -> tuple[float, list[float]]:
     began = time.perf_counter()
     tracker.init(frames[0], box)
+    synchronise(device)
     init_s, update_s = time.perf_counter() - began, []
     for frame in frames[1:]:
         start = time.perf_counter()
         tracker.update(frame)
+        synchronise(device)  # some learn on after they have answered
         update_s.append(time.perf_counter() - start)
         if time.perf_counter() - began > limit_s:
             break
     return init_s, update_s
 
 
-def show_times(times: Mapping[str, Times], threads: int) -> None:
+def show_times(times: Mapping[str, Times]) -> None:
     """Medians over the rounds, and the least and the most."""
-    print(f"\n{threads} thread{'s' if threads > 1 else ''}{'init ms':>40s}{'update ms':>32s}{'frames/s':>12s}")
+    print(f"{'':24s}{'init ms':>32s}{'update ms':>32s}{'frames/s':>12s}")
     for label, measured in times.items():
         init, update = (_spread(values) for values in (measured.init_ms, measured.update_ms))
         print(f"{label:24s}{init:>32s}{update:>32s}{1000.0 / np.median(measured.update_ms):12.1f}")

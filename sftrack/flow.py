@@ -9,6 +9,9 @@ from sftrack.contracts import ImageRGB
 Flow = NDArray[np.float32]
 """`(H, W, 2) float32`: how many pixels (x, y) each pixel of one frame moves to reach the other."""
 
+MIN_SIDE_PX = 16
+"""OpenCV's DIS refuses smaller images."""
+
 
 def dense_flow(image_rgb: ImageRGB, other_rgb: ImageRGB) -> Flow:
     """Flow `(H, W, 2)` in pixels from each pixel of the first image to its place in the other.
@@ -19,7 +22,7 @@ def dense_flow(image_rgb: ImageRGB, other_rgb: ImageRGB) -> Flow:
         ValueError: not two `(H, W, 3) uint8` of one size, or smaller than 16 pixels.
     """
     for image in (image_rgb, other_rgb):
-        if image.ndim != 3 or image.shape != (*image_rgb.shape[:2], 3) or image.dtype != np.uint8 or min(image.shape[:2]) < 16:
+        if image.ndim != 3 or image.shape != (*image_rgb.shape[:2], 3) or image.dtype != np.uint8 or min(image.shape[:2]) < MIN_SIDE_PX:
             raise ValueError(f"expected two RGB images (H, W, 3) uint8 of one size, at least 16x16, got {image.dtype} {image.shape}")
     first, second = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (image_rgb, other_rgb))
     # A new object each time: from its second call on, OpenCV's returns slightly other numbers for the same images.
@@ -38,8 +41,8 @@ def warp(values: NDArray[np.bool_ | np.floating], flow: NDArray[np.floating]) ->
     if not np.isfinite(flow).all():
         raise ValueError("expected finite flow, got NaN or infinity in it")
     height, width = flow.shape[:2]
-    columns = np.float32(flow[..., 0]) + np.arange(width, dtype=np.float32)
-    rows = np.float32(flow[..., 1]) + np.arange(height, dtype=np.float32)[:, None]
+    columns = flow[..., 0].astype(np.float32) + np.arange(width, dtype=np.float32)
+    rows = flow[..., 1].astype(np.float32) + np.arange(height, dtype=np.float32)[:, None]
     return np.asarray(
         cv2.remap(values.astype(np.float32, copy=False), columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), dtype=np.float32
     )

@@ -126,7 +126,9 @@ def test_counts_that_differ_are_refused() -> None:
 @pytest.mark.parametrize(
     ("mask", "words"),
     [
-        (np.zeros((8, 8), np.float32), r"size \(32, 40\), got \(8, 8\)"),
+        (np.zeros((8, 8), np.float32), r"masks \(32, 40\) or \(H, W, C\).* got \(32, 40, 3\) and \(8, 8\)"),
+        (np.zeros((1, 32, 40), np.float32), r"got \(32, 40, 3\) and \(1, 32, 40\)"),
+        (np.zeros((32, 40, 0), np.float32), r"and \(32, 40, 0\)"),
         (np.full((32, 40), 255, np.uint8), "divide masks of 0 and 255 by 255"),
         (np.full((32, 40), np.nan, np.float32), r"in \[0, 1\]"),
     ],
@@ -134,6 +136,22 @@ def test_counts_that_differ_are_refused() -> None:
 def test_masks_that_cannot_be_meant_are_refused(mask: np.ndarray, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         list(refine(frames_of(1, 0)[0], [mask]))
+
+
+def test_frames_that_do_not_fit_the_first_one_are_refused() -> None:
+    images, masks = frames_of(2, 0)
+    with pytest.raises(ValueError, match=r"C the same for all frames, got \(32, 40, 3\) and \(32, 40, 2\)"):
+        list(refine(images, [masks[0], np.stack(masks, axis=2)]))
+    with pytest.raises(ValueError, match=r"frames \(32, 40, 3\) and masks .* got \(20, 40, 3\) and \(20, 40\)"):
+        list(refine([images[0], images[1][:20]], [masks[0], masks[1][:20]]))
+    with pytest.raises(ValueError, match=r"frames \(H, W, 3\) uint8, got uint8 \(32, 40\)"):
+        list(refine([images[0][..., 0]], masks[:1]))
+
+
+def test_masks_may_leave_their_range_by_rounding() -> None:
+    images, _ = frames_of(1, 0)
+    [refined] = refine(images, [np.full((32, 40), 1.0 + 1e-6, np.float32)])
+    assert 0.99 < refined.min() <= refined.max() <= 1.0
 
 
 @pytest.mark.parametrize("wrong", [{"steps_in_time": -1}, {"palette": 0}, {"colour_scale": 0.0}, {"p": -0.1}, {"kernel_px": 4}])
@@ -245,6 +263,24 @@ def test_without_weights_methods_count_the_same() -> None:
 def test_weights_of_other_methods_are_refused() -> None:
     with pytest.raises(WeightsError, match="3 methods and two flow magnitudes, got those of 2"):
         check_weights(SFSegPlusPlus(4), 3)
+    images, masks = frames_of(1, 0)
+    with pytest.raises(WeightsError, match="1 methods and two flow magnitudes, got those of 2"):
+        list(refine(images, masks, weights=SFSegPlusPlus(4)))
+
+
+def test_weights_may_be_of_another_type_than_the_masks() -> None:
+    images, masks = frames_of(2, 0)
+    [single], [double] = ([*refine(images[:1], masks[:1], weights=weights)] for weights in (SFSegPlusPlus(3), SFSegPlusPlus(3).double()))
+    assert double.dtype == np.float32
+    np.testing.assert_allclose(single, double, atol=1e-5)
+
+
+def test_nothing_to_learn_from_is_refused() -> None:
+    images, masks = frames_of(1, 0)
+    with pytest.raises(ValueError, match="at least one video to learn from"):
+        learn([])
+    with pytest.raises(ValueError, match="frames with true masks"):
+        sample(smoothed([MaskedFrame(images[0], masks[0][..., None])]), 1)
 
 
 def test_learned_weights_follow_the_good_method() -> None:

@@ -30,12 +30,17 @@ def channels_of(frame: LinkedFrame, x: Plane) -> Plane:
 
 
 def combine(frame: LinkedFrame, x: Plane, weights: SFSegPlusPlus | None) -> Plane:
-    """One soft mask `(H, W)` in [0, 1] from those of C methods `(H, W, C)`: Eq. 9 or, without weights, their mean."""
+    """One soft mask `(H, W)` in [0, 1] from those of C methods `(H, W, C)`: Eq. 9 or, without weights, their mean.
+
+    Raises:
+        WeightsError: weights of another number of methods.
+    """
     if weights is None:
         return np.ascontiguousarray(x.mean(axis=2, dtype=np.float32))
+    check_weights(weights, x.shape[2])
     with torch.inference_mode():
-        unary, _ = weights.maps(torch.from_numpy(channels_of(frame, x))[None, :, None])
-    return np.asarray(unary[0, 0].numpy())
+        unary, _ = weights.maps(torch.from_numpy(channels_of(frame, x))[None, :, None].to(weights.w_s))
+    return np.asarray(unary[0, 0].float().cpu().numpy())
 
 
 def check_weights(weights: SFSegPlusPlus, methods: int) -> None:
@@ -56,7 +61,11 @@ Sample = tuple[torch.Tensor, torch.Tensor]
 
 
 def sample(stream: Iterable[tuple[LinkedFrame, Plane]], frames: int) -> Sample:
-    """What can be learned from a video of so many frames, whose masks were smoothed in time and whose truth is known."""
+    """What can be learned from a video of so many frames, whose masks were smoothed in time and whose truth is known.
+
+    Raises:
+        ValueError: no frame, or none with a true mask.
+    """
     every = -(-frames // FRAMES_PER_VIDEO)
     channels, truths = [], []
     for index, (frame, x) in enumerate(stream):
@@ -67,12 +76,20 @@ def sample(stream: Iterable[tuple[LinkedFrame, Plane]], frames: int) -> Sample:
         *small, truth = (cv2.resize(plane, size_wh, interpolation=cv2.INTER_AREA) for plane in planes)
         channels.append(np.stack(small))
         truths.append(truth)
+    if not truths:
+        raise ValueError("expected frames with true masks to learn from, got none")
     return torch.from_numpy(np.stack(channels, axis=1)).clamp(0.0, 1.0), torch.from_numpy(np.stack(truths)).clamp(0.0, 1.0)
 
 
 def learn(samples: Iterable[Sample]) -> SFSegPlusPlus:
-    """Learn the weights from videos, with the Focal-Dice loss (Eq. 12). Same samples, same weights."""
+    """Learn the weights from videos, with the Focal-Dice loss (Eq. 12). Same samples, same weights.
+
+    Raises:
+        ValueError: no samples, or samples of different numbers of methods.
+    """
     videos = list(samples)
+    if not videos:
+        raise ValueError("expected at least one video to learn from, got none")
     weights = SFSegPlusPlus(len(videos[0][0]), iterations=0)
     fit(weights, videos, settings=FitSettings(frames=PIECE, rate=RATE))
     return weights.eval()

@@ -1,6 +1,5 @@
 """SFSeg on the masks of a video as a stream: memory does not grow with its length, and no frame depends on where a cut is made."""
 
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 
-from sftrack.contracts import ImageRGB
+from sftrack.contracts import RANGE_TOLERANCE, ImageRGB
 from sftrack.segment.combine import combine
 from sftrack.segment.links import LinkedFrame, MaskedFrame, Plane, link_frames
 from sftrack.segment.palette import appearance, memberships
@@ -77,18 +76,27 @@ def refine(
 
     Raises:
         ValueError: fewer masks than frames or the other way round, sizes that differ, masks with other values.
+        WeightsError: weights of another number of methods.
     """
-    for frame, x in smoothed(itertools.starmap(_given, zip(frames_rgb, masks, strict=True)), settings):
+    for frame, x in smoothed(_checked(frames_rgb, masks), settings):
         yield smooth_in_space(frame, combine(frame, x, weights), settings)
 
 
-def _given(image_rgb: ImageRGB, mask: Plane) -> MaskedFrame:
-    masks = np.atleast_3d(np.asarray(mask, dtype=np.float32))
-    if masks.shape[:2] != image_rgb.shape[:2]:
-        raise ValueError(f"expected masks of the frame's size {image_rgb.shape[:2]}, got {masks.shape[:2]}")
-    if not (masks.min() >= 0.0 and masks.max() <= 1.0):
-        raise ValueError(f"expected masks in [0, 1], got {masks.min():g} to {masks.max():g}; divide masks of 0 and 255 by 255")
-    return MaskedFrame(image_rgb, masks)
+def _checked(frames_rgb: Iterable[ImageRGB], masks: Iterable[Plane]) -> Iterator[MaskedFrame]:
+    wanted: tuple[int, ...] | None = None
+    for image_rgb, mask in zip(frames_rgb, masks, strict=True):
+        if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8:
+            raise ValueError(f"expected frames (H, W, 3) uint8, got {image_rgb.dtype} {image_rgb.shape}")
+        given = np.atleast_3d(np.asarray(mask, dtype=np.float32))
+        wanted = wanted or (*image_rgb.shape[:2], given.shape[-1])
+        if image_rgb.shape[:2] != wanted[:2] or given.shape != wanted or not given.size:
+            raise ValueError(
+                f"expected frames {(*wanted[:2], 3)} and masks {wanted[:2]} or (H, W, C), C the same for all frames, "
+                f"got {image_rgb.shape} and {np.shape(mask)}"
+            )
+        if not (given.min() >= -RANGE_TOLERANCE and given.max() <= 1.0 + RANGE_TOLERANCE):
+            raise ValueError(f"expected masks in [0, 1], got {given.min():g} to {given.max():g}; divide masks of 0 and 255 by 255")
+        yield MaskedFrame(image_rgb, given.clip(0.0, 1.0))
 
 
 def smoothed(frames: Iterable[MaskedFrame], settings: Refinement = DEFAULT) -> Iterator[tuple[LinkedFrame, Plane]]:

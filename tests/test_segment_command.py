@@ -12,7 +12,7 @@ import pytest
 from sftrack.cli import main
 from sftrack.errors import SourceError
 from sftrack.segment import files
-from sftrack.segment.videos import MaskReader, find_videos, read_video, write_mask
+from sftrack.segment.videos import find_videos, read_masks, read_video, write_mask
 from sftrack.spectral import SFSegPlusPlus
 from tests.conftest import Run, moving_square
 
@@ -157,8 +157,8 @@ ONE = "--masks loose/one --frames frames/one"
         ("--masks loose --masks lone --frames frames --out out", ["lone/two"]),
         ("--masks fewer --frames frames/one --out out", ["3 masks", "4 frames", "'00003'"]),
         ("--masks small --frames frames/one --out out", ["small", "96x72", "48x36"]),
-        ("--masks broken --frames frames/one --out out", ["broken", "read"]),
-        ("--masks loose/one --frames broken --out out", ["broken", "read"]),
+        ("--masks broken --frames frames/one --out out", ["broken/00002.png", "no picture"]),
+        ("--masks loose/one --frames broken --out out", ["broken/00002.png", "no picture"]),
         (f"{ONE} --gt small --out out", ["small", "48x36"]),
         ("--masks short --frames short --gt short --out out", ["at least 3 frames", "got 2"]),
     ],
@@ -200,12 +200,15 @@ def test_weights_of_more_methods_are_refused(segment: RunSegment) -> None:
         ([0, 1], [0.0, 1.0]),
         ([0, 1, 2, 20], [0.0, 1.0, 1.0, 1.0]),
         ([0, 51, 204], [0.0, 0.2, 0.8]),
+        (list(range(0, 120, 3)), [level / 255 for level in range(0, 120, 3)]),
     ],
 )
-def test_grey_masks_are_soft_unless_nothing_in_them_is_above_one_half(tmp_path: Path, levels: list[int], expected: list[float]) -> None:
+def test_grey_masks_are_soft_unless_they_hold_few_levels_and_none_above_one_half(
+    tmp_path: Path, levels: list[int], expected: list[float]
+) -> None:
     write(tmp_path / "0.png", np.zeros((2, len(levels)), np.uint8))
     write(tmp_path / "1.png", np.tile(np.uint8(levels), (2, 1)))
-    empty, mask = MaskReader([tmp_path / "0.png", tmp_path / "1.png"])
+    empty, mask = read_masks([tmp_path / "0.png", tmp_path / "1.png"])
     assert not empty.any()
     np.testing.assert_allclose(mask[0], expected, atol=1e-6)
 
@@ -214,9 +217,9 @@ def test_colours_are_labels_and_16_bits_are_soft(tmp_path: Path) -> None:
     colours = np.zeros((1, 3, 3), np.uint8)
     colours[0, 1], colours[0, 2] = (0, 0, 128), (0, 128, 0)
     write(tmp_path / "label.png", colours)
-    np.testing.assert_array_equal(next(iter(MaskReader([tmp_path / "label.png"])))[0], [0, 1, 1])
+    np.testing.assert_array_equal(next(read_masks([tmp_path / "label.png"]))[0], [0, 1, 1])
     write(tmp_path / "soft.png", np.uint16([[0, 13107, 65535]]))
-    np.testing.assert_allclose(next(iter(MaskReader([tmp_path / "soft.png"])))[0], [0, 0.2, 1])
+    np.testing.assert_allclose(next(read_masks([tmp_path / "soft.png"]))[0], [0, 0.2, 1])
 
 
 def test_masks_with_other_names_are_matched_in_order_only_where_no_name_agrees(data: Path) -> None:

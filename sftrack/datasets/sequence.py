@@ -81,7 +81,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises:
         SourceError: not a readable image.
     """
-    labels = _decoded(path, cv2.IMREAD_UNCHANGED, "a mask image")
+    labels = read_picture(path, cv2.IMREAD_UNCHANGED, "a mask image")
     return np.asarray(labels > 0 if labels.ndim == 2 else (labels > 0).any(axis=2), dtype=np.bool_)
 
 
@@ -91,12 +91,16 @@ def read_rgb(path: Path) -> ImageRGB:
     Raises:
         SourceError: the file is missing or is not an image.
     """
-    image_bgr = _decoded(path, cv2.IMREAD_COLOR, "an image")
+    image_bgr = read_picture(path, cv2.IMREAD_COLOR, "an image")
     return np.asarray(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _decoded(path: Path, flags: int, what: str) -> cv2.typing.MatLike:
-    """A picture as OpenCV has it. Not with `cv2.imread`, which says on stderr, and not to us, why a file cannot be opened."""
+def read_picture(path: Path, flags: int, what: str) -> cv2.typing.MatLike:
+    """A picture as OpenCV has it. Not with `cv2.imread`, which says on stderr, and not to us, why a file cannot be opened.
+
+    Raises:
+        SourceError: the file is missing or is not an image; `what` is what it calls it.
+    """
     try:
         encoded = np.fromfile(path, dtype=np.uint8)
         decoded = cv2.imdecode(encoded, flags) if encoded.size else None

@@ -8,8 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sftrack.datasets.sequence import image_files, read_mask, read_rgb
+from sftrack.datasets.sequence import image_files, read_mask, read_picture, read_rgb
 from sftrack.errors import SinkError, SourceError
+from sftrack.flow import MIN_SIDE_PX
 from sftrack.segment.links import MaskedFrame, Plane
 from sftrack.sinks.files import sink_error
 from sftrack.sources.frames import natural_key
@@ -70,7 +71,12 @@ def _match(name: str, frames: Path, masks: list[Path], truth: Path | None, out: 
 
 
 def _pictures(folder: Path) -> tuple[Path, ...]:
-    return tuple(sorted(image_files(folder), key=natural_key))
+    files = sorted(image_files(folder), key=natural_key)
+    first_of: dict[str, Path] = {}
+    for path in files:
+        if first_of.setdefault(path.stem, path) is not path:
+            raise SourceError(f"expected one picture per name in '{folder}', got {first_of[path.stem].name} and {path.name}; remove one")
+    return tuple(files)
 
 
 def _of_frames(folder: Path, frames: Path, pictures: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -87,32 +93,36 @@ def _of_frames(folder: Path, frames: Path, pictures: tuple[Path, ...]) -> tuple[
     )
 
 
-class MaskReader:
+MOST_LABELS = 32
+"""Levels of grey, 0 included, that a label map has at most; DAVIS and YouTube-VOS have up to 21. A dim soft mask has more."""
+
+
+def read_masks(files: Sequence[Path]) -> Iterator[Plane]:
     """The masks of one method on one video, read one at a time as soft masks `(H, W) float32` in [0, 1].
 
     Coloured pictures, among them the indexed PNGs of DAVIS-2017, are label maps: all that is not black is object. Grey pictures are
-    soft, from 0 to the largest value of their type (0/255 masks are a case of it), unless no value of the whole video is above half of
-    that, as in a label map saved as grey levels: then all above 0 is object.
+    soft, from 0 to the largest value of their type (0/255 masks are a case of it), unless they hold a few levels only in the whole video
+    (`MOST_LABELS`), none of them above half of that, as in a label map saved as grey levels: then all above 0 is object.
     """
+    are_labels = _are_labels(files)
+    for path in files:
+        grey = _grey(path)
+        yield (grey > 0).astype(np.float32) if are_labels else grey
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        """Reads all masks once, for that rule."""
-        self._files = files
-        self.has_labels = all(_grey(path).max() <= 0.5 for path in files)
 
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __iter__(self) -> Iterator[Plane]:
-        for path in self._files:
-            grey = _grey(path)
-            yield (grey > 0).astype(np.float32) if self.has_labels else grey
+def _are_labels(files: Sequence[Path]) -> bool:
+    """Reads masks until one says no: mostly the first one with the object in it."""
+    levels: set[float] = set()
+    for path in files:
+        grey = _grey(path)
+        levels.update(np.unique(grey).tolist())
+        if grey.max() > 0.5 or len(levels) > MOST_LABELS:
+            return False
+    return True
 
 
 def _grey(path: Path) -> Plane:
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if picture is None:
-        raise SourceError(f"expected a mask image at '{path}', found none that can be read")
+    picture = read_picture(path, cv2.IMREAD_UNCHANGED, "a mask image")
     levels = {"uint8": 255, "uint16": 65535}.get(picture.dtype.name)
     if levels is None:
         raise SourceError(f"expected a mask of 8 or 16 bits, '{path}' has {picture.dtype}; save it as PNG")
@@ -128,13 +138,15 @@ def read_video(video: Video) -> Iterator[MaskedFrame]:
     """The frames with their masks, in order, read one at a time.
 
     Raises:
-        SourceError: a file that cannot be read, or sizes that differ.
+        SourceError: a file that cannot be read, sizes that differ or are too small for optical flow.
     """
-    readers = [iter(MaskReader(files)) for files in video.masks]
+    readers = [read_masks(files) for files in video.masks]
     size_hw: tuple[int, ...] | None = None
     for index, path in enumerate(video.frames):
         image = read_rgb(path)
         size_hw = size_hw or image.shape[:2]
+        if min(size_hw) < MIN_SIDE_PX:
+            raise SourceError(f"expected pictures of at least {MIN_SIDE_PX}x{MIN_SIDE_PX}, '{path}' has {size_hw[1]}x{size_hw[0]}")
         _check_size(path, image.shape[:2], size_hw, video.frames[0])
         masks = [next(reader) for reader in readers]
         for files, mask in zip(video.masks, masks, strict=True):

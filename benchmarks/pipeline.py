@@ -11,15 +11,23 @@ import cv2
 import numpy as np
 import psutil
 
+from benchmarks.options import add_device, device_name, synchronise
+from benchmarks.random_weights import random_weights
 from benchmarks.recordings import shared_folder
+from sftrack.config import ChannelConfig, PipelineConfig
 from sftrack.contracts import Frame, TrackResult
 from sftrack.datasets import read_sequence
 from sftrack.pipeline import SFTracker
+from sftrack.presets import channels_of, create_channels
 from sftrack.session import with_upcoming
 from sftrack.sinks import AnnotatedVideoSink, open_sinks
 from sftrack.sources import open_source
 
 SIZE_WH = (854, 480)
+WARM_UP = 5
+"""Frames at the beginning whose time does not count: the channels start, and a GPU's libraries choose their kernels."""
+NEVER = 10_000
+"""Frames in a row after which channels that find nothing are started again, and the target is looked for: they never find anything."""
 
 
 def main(arguments: list[str]) -> int:
@@ -29,15 +37,33 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--preset", default="light")
     parser.add_argument("--sequence", default="dog", help="DAVIS sequence that is made into a clip")
     parser.add_argument("--frames", type=int, default=5000, help="length of the memory run, a looped clip")
+    parser.add_argument("--random-weights", action="store_true", help="deep trackers find nothing, but need no weights: for timing only")
+    add_device(parser)
     options = parser.parse_args(arguments)
-    psutil.Process().cpu_affinity(psutil.Process().cpu_affinity()[:2])
+    if options.device == "cpu":
+        psutil.Process().cpu_affinity(psutil.Process().cpu_affinity()[:2])
+    print(f"{options.preset}, {device_name(options.device)}, {len(psutil.Process().cpu_affinity())} cores")
+    if options.random_weights:
+        print("random weights: for timing only; what depends on what is found (learning, masks, restarts) may cost more or less")
     cv2.setNumThreads(1)  # as the program does: the channels run side by side
     with tempfile.TemporaryDirectory() as folder:
         clip, box = make_clip(options, Path(folder))
         for video in (False, True):
-            show_speed(options.preset, clip, box, Path(folder) / f"out{video}", video=video)
-        show_memory(options.preset, clip, box, options.frames)
+            show_speed(options, clip, box, Path(folder) / f"out{video}", video=video)
+        show_memory(options, clip, box)
     return 0
+
+
+def make_tracker(options: argparse.Namespace) -> SFTracker:
+    """That of the preset, or the like with random weights."""
+    if not options.random_weights:
+        return SFTracker.from_preset(options.preset, device=options.device)
+    channels = [
+        ChannelConfig(channel.name, channel.tracker, {**channel.params, **random_weights(channel.tracker)})
+        for channel in channels_of(options.preset)
+    ]
+    config = PipelineConfig(restart_after=NEVER, lost_after=NEVER)
+    return SFTracker(create_channels(channels, options.device), config, device=options.device)
 
 
 def make_clip(options: argparse.Namespace, folder: Path) -> tuple[Path, np.ndarray]:
@@ -53,10 +79,10 @@ def make_clip(options: argparse.Namespace, folder: Path) -> tuple[Path, np.ndarr
     return path, sequence.boxes_xywh[0] * np.tile(np.array(SIZE_WH) / size, 2)
 
 
-def show_speed(preset: str, clip: Path, box: np.ndarray, out: Path, *, video: bool) -> None:
-    """Decode, track and write one clip; the first frame (start of the channels) is left out."""
+def show_speed(options: argparse.Namespace, clip: Path, box: np.ndarray, out: Path, *, video: bool) -> None:
+    """Decode, track and write one clip; the first frames are left out."""
     stages: dict[str, list[float]] = {}
-    with SFTracker.from_preset(preset, device="cpu") as tracker, open_source(video=clip) as source:
+    with make_tracker(options) as tracker, open_source(video=clip) as source:
         sinks = open_sinks(out, frame_size_wh=source.frame_size_wh, frames_per_second=30.0, video=video)
         with sinks:
             cpu_s = began = 0.0
@@ -66,20 +92,22 @@ def show_speed(preset: str, clip: Path, box: np.ndarray, out: Path, *, video: bo
                 else:
                     result = tracker.init(frame.image_rgb, box)
                 sinks.write(frame, result)
-                if frame.index == 0:
+                if frame.index < WARM_UP:
+                    synchronise(options.device)
                     began, cpu_s = time.perf_counter(), time.process_time()
                     continue
                 for stage, seconds in result.timings_s.items():
                     stages.setdefault(stage, []).append(seconds)
+        synchronise(options.device)
         elapsed, cpu_s = time.perf_counter() - began, time.process_time() - cpu_s
     frames = len(stages["total"])
     files = "boxes, times, log and annotated video" if video else "boxes, times and log"
-    print(f"{preset}, {SIZE_WH[0]}x{SIZE_WH[1]}, two cores, writing {files}: {frames / elapsed:.1f} frames/s")
+    print(f"{SIZE_WH[0]}x{SIZE_WH[1]}, writing {files}: {frames / elapsed:.1f} frames/s")
     print(f"  {'stage':16s}{'mean ms':>9s}{'p95 ms':>9s}")
     for stage, seconds_list in stages.items():
         if stage != "search":
             print(f"  {stage:16s}{np.mean(seconds_list) * 1e3:9.2f}{np.percentile(seconds_list, 95) * 1e3:9.2f}")
-    print(f"  {'end to end':16s}{elapsed / frames * 1e3:9.2f}   (CPU {cpu_s / frames * 1e3:.2f} on both cores together)")
+    print(f"  {'end to end':16s}{elapsed / frames * 1e3:9.2f}   (CPU {cpu_s / frames * 1e3:.2f} on all cores together)")
 
 
 def looped(clip: Path, count: int) -> Iterator[np.ndarray]:
@@ -89,11 +117,12 @@ def looped(clip: Path, count: int) -> Iterator[np.ndarray]:
     return itertools.islice(itertools.cycle(images + images[-2:0:-1]), count)
 
 
-def show_memory(preset: str, clip: Path, box: np.ndarray, count: int) -> None:
+def show_memory(options: argparse.Namespace, clip: Path, box: np.ndarray) -> None:
     """Resident memory in the course of a long run."""
+    count = options.frames
     process = psutil.Process()
     marks: list[tuple[int, float]] = []
-    with SFTracker.from_preset(preset, device="cpu") as tracker:
+    with make_tracker(options) as tracker:
         for index, image in enumerate(looped(clip, count)):
             if index == 0:
                 tracker.init(image, box)

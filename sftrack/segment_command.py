@@ -1,6 +1,7 @@
 """`sftrack segment`: refine or combine the masks of videos on disk, and score them."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ def add_segment_command(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--weights", metavar="FILE", type=_path, help="how much each method counts, from --learn (default: the same)")
     parser.add_argument("--learn", metavar="FILE", type=_path, help="learn those weights from the videos; needs --gt, writes no masks")
     parser.add_argument("--soft", action="store_true", help="write soft masks, 0 to 255")
-    parser.add_argument("--overwrite", action="store_true", help="replace the masks that --out already holds")
+    parser.add_argument("--overwrite", action="store_true", help="replace the masks in --out, or the file of --learn")
     parser.add_argument("--verbose", action="store_true", help="say more on stderr")
     parser.add_argument("--debug", action="store_true", help="say everything, with the traceback of an error")
     parser.set_defaults(run=run_segment)
@@ -63,6 +64,8 @@ def run_segment(args: argparse.Namespace) -> int:
         raise ConfigError("expected either --out, where the masks go, or --learn, where the weights go")
     if args.learn is not None and (args.gt is None or args.weights is not None or len(args.masks) < 2):
         raise ConfigError("expected --learn with --gt, at least two --masks and no --weights")
+    if len({folder.resolve() for folder in args.masks}) < len(args.masks):
+        raise ConfigError(f"expected each folder of --masks once, got {', '.join(map(str, args.masks))}")
     if args.weights is not None and len(args.masks) < 2:
         raise ConfigError("expected at least two --masks with --weights, got one; leave out --weights to refine it")
 
@@ -80,6 +83,7 @@ def run_segment(args: argparse.Namespace) -> int:
         check_weights(weights, len(args.masks))
     videos = find_videos(args.masks, args.frames, args.gt, args.out)
     if args.learn is not None:
+        _check_file(args.learn, overwrite=args.overwrite)
         _learn(videos, _names(args.masks), args.learn)
         return 0
     for video in videos:  # all of them first: a refused command leaves nothing behind
@@ -109,6 +113,14 @@ def _refine(videos: "Sequence[Video]", methods: Sequence[str], weights: "SFSegPl
         say(f"{sum(map(len, videos))} masks of {len(videos)} video(s) written to {out}/", stdout=True)
 
 
+def _check_file(path: Path, *, overwrite: bool) -> None:
+    """Refuse a file that cannot be written, before the minutes that it takes to learn what goes into it."""
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"expected a file in a folder that exists and can be written to as --learn, got '{path}'; choose another place")
+    if path.exists() and not overwrite:
+        raise ConfigError(f"'{path}' already exists; give another --learn, or --overwrite to replace it")
+
+
 def _learn(videos: "Sequence[Video]", methods: Sequence[str], path: Path) -> None:
     from tqdm import tqdm
 
@@ -128,6 +140,8 @@ FLOWS = ("flow to the previous frame", "flow to the next frame")
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """What the methods are called: their folders' names, or the whole paths where two are the same."""
+    """What the methods are called: their folders' names, or the whole paths where two are the same or one is called like the result."""
+    from sftrack.segment.files import REFINED
+
     names = [folder.resolve().name for folder in folders]
-    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+    return names if len({*names, REFINED}) > len(names) else [str(folder.resolve()) for folder in folders]

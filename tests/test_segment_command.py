@@ -86,10 +86,19 @@ def test_a_folder_of_videos_is_scored_before_and_after(segment: RunSegment) -> N
     assert len(masks_in(Path("out", "two"))) == FRAMES
 
 
+def test_masks_that_are_called_like_the_result_are_scored_beside_it(segment: RunSegment) -> None:
+    """As the results of a former run are."""
+    Path("loose").rename("refined")
+    heading, _, row, *_ = segment("--masks refined --frames frames --gt gt --out out").out.splitlines()
+    assert [name[-8:] for name in heading.split()] == ["/refined", "refined"]
+    assert len(row.split()) == 7
+
+
 def test_weights_are_learned_from_the_truth_and_used(segment: RunSegment) -> None:
     both = "--masks tight --masks loose --frames frames"
     learned = segment(f"{both} --gt gt --learn weights.safetensors")
     assert learned.code == 0, learned.err
+    assert "already exists" in segment(f"{both} --gt gt --learn weights.safetensors").error
     assert re.search(r"tight -?[\d.]+, loose -?[\d.]+, flow to the previous frame", learned.out)
     done = segment(f"{both} --gt gt --weights weights.safetensors --out out")
     assert done.code == 0, done.err
@@ -146,6 +155,11 @@ ONE = "--masks loose/one --frames frames/one"
         (f"{ONE} --out out --learn w", ["either --out", "--learn"]),
         (f"{ONE} --learn w", ["--gt", "two --masks"]),
         (f"{ONE} --weights w --out out", ["at least two --masks"]),
+        (f"{ONE} --masks loose/../loose/one --out out", ["each folder of --masks once"]),
+        (f"{ONE} --masks tight/one --gt gt/one --learn no/w", ["--learn", "no/w", "folder that exists"]),
+        (f"{ONE} --masks tight/one --gt gt/one --learn empty", ["--learn", "'empty'"]),
+        ("--masks tiny --frames tiny --out out", ["at least 16x16", "tiny/00000.png", "12x10"]),
+        ("--masks loose/one --frames twice --out out", ["one picture per name", "00001.jpg and 00001.png"]),
         (f"{ONE} --masks tight/one --weights nowhere --out out", ["nowhere"]),
         ("--masks nowhere --frames frames --out out", ["nowhere"]),
         ("--masks loose --frames nowhere --out out", ["nowhere"]),
@@ -173,6 +187,9 @@ def test_a_mistake_is_one_line_and_exit_code_2(segment: RunSegment, data: Path, 
     write(Path("small", "00001.png"), np.zeros((36, 48), np.uint8))
     shutil.copytree("loose/one", "broken")
     Path("broken", "00002.png").write_bytes(b"no picture")
+    shutil.copytree("frames/one", "twice")
+    write(Path("twice", "00001.png"), np.zeros((8, 8), np.uint8))
+    write(Path("tiny", "00000.png"), np.zeros((10, 12), np.uint8))
     shutil.copytree("fewer", "short")
     Path("short", "00002.png").unlink()
     done = segment(flags)
@@ -180,6 +197,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(segment: RunSegment, data: Path, 
     assert done.out == ""
     assert [word for word in words if word not in done.error] == [], done.error
     assert not Path("w").exists()
+    assert not Path("out").exists() or not masks_in(Path("out"))
 
 
 def test_weights_of_more_methods_are_refused(segment: RunSegment) -> None:

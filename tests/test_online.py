@@ -160,7 +160,8 @@ def test_a_target_that_leaves_scores_nothing_and_is_found_when_it_comes_back(tra
 def test_it_goes_on_from_another_box_with_what_it_learned(tracker: Online) -> None:
     clip = straight_clip(16)
     follow(tracker, clip.images_rgb[:6], clip.boxes_xywh[0])
-    assert isinstance(tracker, Movable)
+    movable: object = tracker
+    assert isinstance(movable, Movable)
     tracker.move_to(clip.boxes_xywh[12] + np.array([4.0, -3.0, 0.0, 0.0]))
     estimates = [tracker.update(image) for image in clip.images_rgb[13:]]
     assert iou(estimates[-1].box_xywh, clip.boxes_xywh[-1]) > 0.7
@@ -211,7 +212,7 @@ def test_nothing_random_is_taken_from_outside(tracker: Online) -> None:
         state = torch.random.get_rng_state()
         boxes.append(follow(tracker, clip.images_rgb, clip.boxes_xywh[0])[0])
         assert torch.equal(torch.random.get_rng_state(), state)
-    np.testing.assert_array_equal(*boxes)
+    np.testing.assert_array_equal(boxes[0], boxes[1])
 
 
 def test_both_engines_agree(monkeypatch: pytest.MonkeyPatch, tracker: Online) -> None:

@@ -384,6 +384,26 @@ def test_ablation_runs_every_variant_of_table_9_on_recorded_boxes(otb: Path, tmp
     assert "got the single tracker 'mosse'" in refused.err
 
 
+def test_a_fusion_of_the_best_channels_begins_anew_when_others_are_the_best(otb: Path, tmp_path: Path) -> None:
+    course = read_course(find_suite("otb"), otb)
+
+    def campaign(seed: int = 0) -> Campaign:
+        return Campaign(tmp_path / "out", "cpu", seed)
+
+    best, other = (Entrant("top", (ChannelConfig(name, name),)) for name in ("test-still", "test-random"))
+    with campaign() as first:
+        assert all(isinstance(event, Done) for event in SerialEngine("cpu").run(first.jobs(course, [best])) if not hasattr(event, "frames"))
+    with campaign() as again:
+        assert again.jobs(course, [best], renew=True) == again.notes == []
+    with campaign() as refused, pytest.raises(ConfigError, match="another channels"):
+        refused.jobs(course, [other])
+    with campaign(seed=1) as refused, pytest.raises(ConfigError, match="another channels, seed"):
+        refused.jobs(course, [other], renew=True)
+    with campaign() as anew:
+        assert len(anew.jobs(course, [other], renew=True)) == len(SEQUENCES)
+        assert anew.notes == [f"{tmp_path}/out/OTB100/top begins anew, its channels are others than before"]
+
+
 def test_unknown_channel_settings_stop_before_anything_is_run(otb: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere"):
         find_entrant(str(tmp_path / "nowhere.toml"), "cpu")

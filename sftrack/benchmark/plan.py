@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from sftrack.benchmark.entrants import Entrant
 from sftrack.benchmark.results import RunFolder, make_folder
 from sftrack.benchmark.runner import Job
-from sftrack.benchmark.settings import open_record, settings_of
+from sftrack.benchmark.settings import changed_settings, open_record, settings_of
 from sftrack.benchmark.suites import Suite, Survey, survey
 from sftrack.datasets import Sequence as Video
 from sftrack.errors import ConfigError, SFTrackError, SinkError
@@ -95,8 +95,12 @@ class Campaign:
         """The folders that are held."""
         return [RunFolder(path) for path in self._held]
 
-    def jobs(self, course: Course, entrants: Iterable[Entrant]) -> list[Job]:
+    def jobs(self, course: Course, entrants: Iterable[Entrant], *, renew: bool = False) -> list[Job]:
         """What each entrant has still to do. Sequences whose files are damaged are noted as failures.
+
+        Args:
+            renew: remove results of other channels and say so: for fusions whose channels are chosen by results, of which there may be
+                more now.
 
         Raises:
             ConfigError: a folder has results of other settings, or another run is writing to it.
@@ -104,14 +108,14 @@ class Campaign:
         """
         jobs = []
         for entrant in entrants:
-            folder = self._open(course, entrant)
+            folder = self._open(course, entrant, renew=renew)
             for name, reason in course.damaged.items():
                 folder.write_failure(name, reason, "")
             missing = [video for video in course.videos if not folder.is_complete(video.name, len(video))]
             jobs += [Job(entrant, video, folder, self.seed, self.out) for video in missing]
         return jobs
 
-    def _open(self, course: Course, entrant: Entrant) -> RunFolder:
+    def _open(self, course: Course, entrant: Entrant, *, renew: bool) -> RunFolder:
         folder = RunFolder.of(self.out, course.suite.dataset, entrant.name)
         if folder.path in self._held:
             return folder
@@ -125,9 +129,12 @@ class Campaign:
             raise SinkError(f"cannot write to {folder.path}: {error.strerror}; give another --out") from error
         self._held[folder.path] = lock
         folder.remove_parts()
-        if self.force:
-            folder.remove_results()
         settings = settings_of(entrant, course.suite.dataset, device=self.device, seed=self.seed)
+        has_others = renew and {"channels"} <= set(changed_settings(folder, settings)) <= {"channels", "sources"}
+        if has_others:
+            self.notes.append(f"{folder.path} begins anew, its channels are others than before")
+        if self.force or has_others:
+            folder.remove_results()
         note = open_record(folder, settings, course.root)
         if note is not None:
             self.notes.append(note)

@@ -109,13 +109,17 @@ def open_record(folder: RunFolder, settings: Mapping[str, Any], root: Path) -> s
             "give another --out, or --force to remove them and start anew"
         )
     if former is not None:
-        _refuse_others(folder, former.settings, settings)
+        if changed := changed_settings(folder, settings):
+            raise ConfigError(
+                f"expected results of these settings in {folder.path}, it has those of another {', '.join(changed)}; "
+                "give another --out, or --force to remove them and start anew"
+            )
         environments = list(former.environments)
-        changed = _differences({**environments[-1], "since": ""}, {**now, "since": ""}) if environments else []
-        if not changed:
+        others = _differences({**environments[-1], "since": ""}, {**now, "since": ""}) if environments else []
+        if not others:
             now = dict(environments.pop())
         elif folder.sequences():
-            note = f"{folder.path} goes on with another {', '.join(changed)} than before"
+            note = f"{folder.path} goes on with another {', '.join(others)} than before"
     make_folder(folder.path)
     content = {"settings": settings, "root": str(root.resolve()), "environments": [*environments, now]}
     write_whole(folder.settings_path, json.dumps(content, indent=1, sort_keys=True) + "\n")
@@ -139,13 +143,14 @@ def read_record(folder: RunFolder) -> Record | None:
         ) from error
 
 
-def _refuse_others(folder: RunFolder, former: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    changed = _differences(former, json.loads(json.dumps(settings)))
-    if changed:
-        raise ConfigError(
-            f"expected results of these settings in {folder.path}, it has those of another {', '.join(changed)}; "
-            "give another --out, or --force to remove them and start anew"
-        )
+def changed_settings(folder: RunFolder, settings: Mapping[str, Any]) -> list[str]:
+    """Which of some settings are not those of a folder's results; none where it has no record.
+
+    Raises:
+        ConfigError: see `read_record`.
+    """
+    former = read_record(folder)
+    return [] if former is None else _differences(former.settings, json.loads(json.dumps(settings)))
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

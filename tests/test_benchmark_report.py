@@ -442,14 +442,16 @@ def test_exports_for_trackingnet_and_lasot_are_as_their_servers_take_them(tmp_pa
     for dataset, name, pixel in (("TrackingNet", "zz-1_0", 0), ("LaSOT", "airplane-1", 1)):
         with RunFolder.of(tmp_path, dataset, "full").writing(name, pixel) as writer:
             writer.write(np.array([0.126, -0.001, 20.0, 30.0]), 0.1, 1.0)
-    (_, archive) = export("trackingnet", SUITES["trackingnet"], tmp_path, tmp_path / "tn").paths
+    exported = export("trackingnet", SUITES["trackingnet"], tmp_path, tmp_path / "tn")
+    (_, archive) = exported.paths
+    assert exported.notes[0].endswith("1 of 511 sequences of TrackingNet, test; the server would refuse it")
     with zipfile.ZipFile(archive) as content:
         assert content.namelist() == ["zz-1_0.txt"]
         assert content.read("zz-1_0.txt") == b"0.13,0.00,20.00,30.00\n"
     assert (
         export("lasot", SUITES["lasot"], tmp_path, tmp_path / "lasot")
         .notes[0]
-        .endswith("1 of 280 sequences of LaSOT, test; a server would refuse it")
+        .endswith("1 of 280 sequences of LaSOT, test; the others are missing")
     )
     path = tmp_path / "lasot" / "tracking_results" / "full_tracking_result" / "airplane-1.txt"
     np.testing.assert_allclose(read_boxes(path), [[1.126, 0.999, 20.0, 30.0]])

@@ -78,12 +78,14 @@ def export(format_name: str, suite: Suite, out: Path, to: Path, only: Iterable[s
         names = [name for name in folder.sequences() if suite.name_of(name) is not None]
         name = run_name(folder.path.name) if suite.key in form.repeating else folder.path.name
         run = counts[name] = counts.get(name, -1) + 1
+        packed = form.folder_of(suite, name)
         if len(names) < suite.size:
-            notes.append(f"{folder.path}: {len(names)} of {suite.size} sequences of {suite.title}; a server would refuse it")
+            what = "the server would refuse it" if packed is not None else "the others are missing"
+            notes.append(f"{folder.path}: {len(names)} of {suite.size} sequences of {suite.title}; {what}")
         notes += [f"{folder.path}: {text}" for text in form.notes_of(suite, names)]
         for sequence in names:
             _write(to, form.files_of(suite, name, sequence, folder.read(sequence), run))
-        if (packed := form.folder_of(suite, name)) is not None:
+        if packed is not None:
             archives[packed] = None
     paths = [to, *(_zip(to / packed) for packed in archives)]
     return Exported(tuple(paths), tuple(notes))

@@ -23,7 +23,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any, NamedTuple, Self
 
 import pytest
@@ -110,14 +109,15 @@ def _gpu_of(args: Any, kwargs: Any) -> "PretendGPU":  # noqa: ANN401
 class Stream:
     """In place of `torch.cuda.Stream`; work in one stream is done in order, and knows of other streams only what it waited for."""
 
-    def __init__(self, _device: object = None, *, gpu: "PretendGPU") -> None:
+    gpu: "PretendGPU"
+
+    def __init__(self, _device: object = None) -> None:
         self.done = 0
         self.known: dict[Stream, int] = {}
-        self._gpu = gpu
 
     def wait_stream(self, other: "Stream") -> None:
         """What is queued from now on begins when all that is in the other stream now is done."""
-        self.known[other] = self._gpu.clock
+        self.known[other] = self.gpu.clock
 
 
 class Moment(NamedTuple):
@@ -140,7 +140,8 @@ class PretendGPU:
         self.waits: Counter[str] = Counter()
         self.synchronisations = 0
         self.clock = 0
-        self._default, self._threads = Stream(gpu=self), threading.local()
+        self.Stream = type("Stream", (Stream,), {"gpu": self})
+        self._default, self._threads = self.Stream(), threading.local()
         self._pinned: list[Tensor] = []
         self._under_way: list[tuple[Tensor, Tensor]] = []
         self._replaced: dict[Any, Callable[..., Any]] = {
@@ -378,7 +379,7 @@ def pretend_gpu(kind: str = "cuda") -> Iterator[PretendGPU]:
         patch.setattr(torch.cuda, "is_available", lambda: kind == "cuda")
         patch.setattr(torch.cuda, "device_count", lambda: int(kind == "cuda"))
         patch.setattr(torch.cuda, "synchronize", gpu.synchronize)
-        patch.setattr(torch.cuda, "Stream", partial(Stream, gpu=gpu))
+        patch.setattr(torch.cuda, "Stream", gpu.Stream)
         patch.setattr(torch.cuda, "stream", gpu.in_stream)
         patch.setattr(torch.cuda, "current_stream", gpu.current_stream)
         patch.setattr(torch.backends.mps, "is_available", lambda: kind == "mps")

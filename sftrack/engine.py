@@ -10,12 +10,13 @@ import io
 import logging
 import warnings
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from sftrack.weights.bundled import parameter_count
 
@@ -31,6 +32,26 @@ LARGE = 5_000_000
 
 OPSET = 17
 """Version of the ONNX operators; onnxruntime knows it since 1.12."""
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def fold(network: Network) -> Network:
+    """Merge every batch norm into the convolution or linear layer defined right before it, in place; for a network in eval mode."""
+    before: nn.Module = network
+    before_name = ""
+    for name, part in list(network.named_children()):
+        if isinstance(part, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
+            setattr(network, before_name, fuse_conv_bn_eval(before, part))
+            setattr(network, name, nn.Identity())
+        elif isinstance(part, nn.BatchNorm1d) and isinstance(before, nn.Linear):
+            setattr(network, before_name, fuse_linear_bn_eval(before, part))
+            setattr(network, name, nn.Identity())
+        else:
+            fold(part)
+        before, before_name = part, name
+    return network
 
 
 class Engine(Protocol):

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sftrack.contracts import BoxXYWH, SoftMask
-from sftrack.engine import fastest_engine
-from sftrack.feat2seg import fold
+from sftrack.engine import fastest_engine, fold
 from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import rasterise
 

@@ -18,7 +18,8 @@ from sftrack import engine
 from sftrack.config import resolve_device
 from sftrack.contracts import Estimate, Tracker
 from sftrack.engine import TorchEngine
-from sftrack.feat2seg import Feat2Seg, Segmenter
+from sftrack.feat2seg import Segmenter
+from sftrack.feat2seg_net import Feat2Seg
 from sftrack.pipeline import SFTracker
 from sftrack.seg2box import BoxEvidence, BoxReader, Seg2Box
 from sftrack.spectral import OnlineSFSeg, SFSegPlusPlus, fit, focal_dice_loss, power_step, sfseg

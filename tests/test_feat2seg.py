@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sftrack.boxes import iou
-from sftrack.feat2seg import ALIKE, ColourOdds, Feat2Seg, Segmentations, Segmenter, SharedConv, distinct_boxes, fold
+from sftrack.engine import fold
+from sftrack.feat2seg import ALIKE, Segmentations, Segmenter, distinct_boxes
+from sftrack.feat2seg_net import ColourOdds, Feat2Seg, SharedConv
 from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import Window, rasterise
 from sftrack.workers import TorchWorkers

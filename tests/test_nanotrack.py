@@ -9,9 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sftrack.engine import PRECISIONS, OnnxEngine, TorchEngine, fastest_engine
+from sftrack.engine import PRECISIONS, OnnxEngine, TorchEngine, fastest_engine, fold
 from sftrack.errors import ConfigError, WeightsError
-from sftrack.feat2seg import fold
 from sftrack.trackers import create, factory_of
 from sftrack.trackers.nanotrack import V2, V3
 from sftrack.trackers.siamese.nano import NanoNetwork

@@ -17,7 +17,8 @@ from sftrack.boxes import iou
 from sftrack.combine import Combiner
 from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, RegionMask, Tracker, TrackResult
 from sftrack.errors import BoxError, FrameError, NotInitialisedError
-from sftrack.feat2seg import Feat2Seg, Segmenter
+from sftrack.feat2seg import Segmenter
+from sftrack.feat2seg_net import Feat2Seg
 from sftrack.pipeline import OUTVOTED_AFTER
 from sftrack.seg2box import BoxEvidence, BoxReader
 from sftrack.sources.demo import DemoSource

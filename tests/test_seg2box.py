@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sftrack.boxes import iou
-from sftrack.feat2seg import fold
+from sftrack.engine import fold
 from sftrack.seg2box import MAP_NAMES, SIZE_PX, BoxEvidence, BoxReader, Seg2Box, vote_map
 from sftrack.window import rasterise
 

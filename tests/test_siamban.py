@@ -11,8 +11,7 @@ from torch import Tensor
 
 from sftrack import engine
 from sftrack.contracts import Tracker
-from sftrack.engine import OnnxEngine, TorchEngine
-from sftrack.feat2seg import fold
+from sftrack.engine import OnnxEngine, TorchEngine, fold
 from sftrack.trackers import create, siamban, siamrpn
 from sftrack.trackers.siamban import VARIANTS, BoxAdaptiveHead, SiamBAN
 from sftrack.trackers.siamese.head import MultiLevelNetwork, Neck

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from sftrack import engine
 from sftrack.boxes import iou
-from sftrack.engine import PRECISIONS, OnnxEngine, TorchEngine
+from sftrack.engine import PRECISIONS, OnnxEngine, TorchEngine, fold
 from sftrack.errors import ConfigError, WeightsError
-from sftrack.feat2seg import fold
 from sftrack.trackers import create
 from sftrack.trackers.siamese.head import FusedHead, LevelHead, MultiLevelNetwork, Neck
 from sftrack.trackers.siamese.procedure import Settings

@@ -15,7 +15,8 @@ from sftrack.boxes import box_of_mask, center_xy, clip_box, iou
 from sftrack.combine import CombineNet
 from sftrack.config import ChannelConfig
 from sftrack.errors import SourceError, WeightsError
-from sftrack.feat2seg import Feat2Seg, Segmenter
+from sftrack.feat2seg import Segmenter
+from sftrack.feat2seg_net import Feat2Seg
 from sftrack.mobilenet_v3 import MobileNetV3
 from sftrack.seg2box import SIZE_PX, Seg2Box
 from sftrack.training import __main__ as command

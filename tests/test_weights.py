@@ -9,7 +9,7 @@ from torch import nn
 
 from sftrack.combine import CombineNet
 from sftrack.errors import WeightsError
-from sftrack.feat2seg import Feat2Seg
+from sftrack.feat2seg_net import Feat2Seg
 from sftrack.seg2box import Seg2Box
 from sftrack.weights.bundled import bundled_path, fill, load_network, parameter_count, read_tensors, save_network
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from sftrack.boxes import box_around, center_xy, checked_box
 from sftrack.contracts import BoxXYWH, ImageRGB
-from sftrack.engine import fastest_engine
+from sftrack.engine import fastest_engine, fold
 from sftrack.errors import ConfigError, NotInitialisedError
-from sftrack.feat2seg import Feat2Seg, fold
+from sftrack.feat2seg_net import Feat2Seg
 from sftrack.mobilenet_v3 import MobileNetV3
 from sftrack.weights.bundled import bundled_path, load_network
 

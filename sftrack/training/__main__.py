@@ -11,7 +11,8 @@ from torch import nn
 
 from sftrack.combine import CombineNet
 from sftrack.errors import WeightsError
-from sftrack.feat2seg import Feat2Seg, Segmenter
+from sftrack.feat2seg import Segmenter
+from sftrack.feat2seg_net import Feat2Seg
 from sftrack.presets import channels_of
 from sftrack.seg2box import Seg2Box
 from sftrack.training import feat2seg, heads, record

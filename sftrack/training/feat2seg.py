@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
-from sftrack.feat2seg import Feat2Seg
+from sftrack.feat2seg_net import Feat2Seg
 from sftrack.training.loop import Batch
 from sftrack.training.photos import BoxNoise, PhotoSet, Sample, draw_sample, make_sample
 from sftrack.weights.bundled import fill

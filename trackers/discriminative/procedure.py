@@ -5,8 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from sftrack.contracts import BoxXYWH, ImageRGB
-from sftrack.engine import on_device
-from sftrack.feat2seg import fold
+from sftrack.engine import fold, on_device
 
 from ..base import BoxTracker
 from .augmentation import Shift, drop_channels

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sftrack.contracts import ImageRGB, SoftMask
-from sftrack.engine import on_device
-from sftrack.feat2seg import fold
+from sftrack.engine import fold, on_device
 
 from .resnet import Features, resnet50
 

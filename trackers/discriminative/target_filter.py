@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sftrack.contracts import ImageRGB
-from sftrack.engine import on_device
+from sftrack.engine import fold, on_device
 from sftrack.errors import ConfigError
-from sftrack.feat2seg import fold
 
 from .augmentation import Augmentation
 from .learned_filter import LearnedFilter

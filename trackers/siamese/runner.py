@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sftrack.contracts import ImageRGB
-from sftrack.engine import PRECISIONS, Engine, TorchEngine, fastest_engine
+from sftrack.engine import PRECISIONS, Engine, TorchEngine, fastest_engine, fold
 from sftrack.errors import ConfigError
-from sftrack.feat2seg import fold
 
 from ..checkpoints import Weights, load_into, load_state_dict
 from ..registry import keyword_signature, nearest_hint

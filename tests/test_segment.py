@@ -154,9 +154,21 @@ def test_masks_may_leave_their_range_by_rounding() -> None:
     assert 0.99 < refined.min() <= refined.max() <= 1.0
 
 
-@pytest.mark.parametrize("wrong", [{"steps_in_time": -1}, {"palette": 0}, {"colour_scale": 0.0}, {"p": -0.1}, {"kernel_px": 4}])
-def test_settings_that_cannot_be_meant_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="expected"):
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"steps_in_time": -1}, "steps_in_time to be a whole number of at least 0, got -1"),
+        ({"steps_in_space": 1.5}, r"steps_in_space to be a whole number of at least 0, got 1\.5"),
+        ({"palette": 0}, "palette to be a whole number of at least 1, got 0"),
+        ({"colour_scale": 0.0}, r"colour_scale above 0, got 0\.0"),
+        ({"flow_scale_px": np.inf}, "flow_scale_px above 0, got inf"),
+        ({"flow_weight": np.nan}, "flow_weight of at least 0, got nan"),
+        ({"p": -0.1}, r"p to be a number of at least 0, got -0\.1"),
+        ({"kernel_px": 4}, "odd kernel size of at least 3, got 4"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(wrong: dict[str, float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
         Refinement(**wrong)
 
 

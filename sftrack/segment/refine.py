@@ -1,5 +1,6 @@
 """SFSeg on the masks of a video as a stream: memory does not grow with its length, and no frame depends on where a cut is made."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from sftrack.segment.combine import combine
 from sftrack.segment.links import LinkedFrame, MaskedFrame, Plane, link_frames
 from sftrack.segment.palette import appearance, memberships
 from sftrack.spectral import SFSegPlusPlus, power_step
+from sftrack.spectral.checks import check_count, check_settings
 
 FAINT = 0.02
 """Of the segmentation: less counts as background when the part of the frame that is worked on is chosen, and bounds the unary map."""
@@ -45,12 +47,14 @@ class Refinement:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if min(self.steps_in_time, self.steps_in_space) < 0 or self.palette < 1:
-            raise ValueError(f"expected steps of at least 0 and a palette of at least 1, got {self}")
-        if not (min(self.colour_scale, self.flow_scale_px, self.palette_scale) > 0.0 and min(self.p, self.flow_weight) >= 0.0):
-            raise ValueError(f"expected scales above 0, p and flow_weight of at least 0, got {self}")
-        if self.kernel_px < 3 or self.kernel_px % 2 == 0:
-            raise ValueError(f"expected an odd kernel_px of at least 3, got {self.kernel_px}")
+        for name, at_least in (("steps_in_time", 0), ("steps_in_space", 0), ("palette", 1)):
+            check_count(name, getattr(self, name), at_least)
+        check_settings(self.p, 0.0, (3, self.kernel_px, self.kernel_px))
+        for name in ("colour_scale", "flow_scale_px", "palette_scale"):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
+        if not 0.0 <= self.flow_weight < math.inf:
+            raise ValueError(f"expected flow_weight of at least 0, got {self.flow_weight}")
 
 
 DEFAULT = Refinement()

@@ -26,7 +26,7 @@ class FitSettings:
         batch: pieces per step.
         rate: first learning rate of AdamW (AMSGrad variant).
         decay: weight decay.
-        plateau: epochs without a better validation loss after which the rate is divided by 2.
+        plateau: epochs without a better validation loss that pass before the next one divides the rate by 2.
         patience: epochs without a better validation loss after which training ends.
         validation_share: share of each video, at its end, that is kept for validation where no videos are given for it.
         seed: of the order of the pieces and of where the cuts are.

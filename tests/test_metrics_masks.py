@@ -94,10 +94,16 @@ def test_matching_equals_dilation_with_a_disk(mask: np.ndarray, truth: np.ndarra
 @pytest.mark.parametrize("measure", [jaccard, boundary_f])
 @pytest.mark.parametrize("bad", [EMPTY[:5], EMPTY[0], EMPTY[None], EMPTY.astype(np.uint8), EMPTY.astype(np.float32)])
 def test_refuses_what_is_no_pair_of_masks(measure: Measure, bad: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="two boolean masks"):
+    with pytest.raises(ValueError, match="boolean masks"):
         measure(bad, EMPTY)
-    with pytest.raises(ValueError, match=r"two boolean masks.* got bool \(0, 4\)"):
+    with pytest.raises(ValueError, match=r"boolean masks.* got bool \(0, 4\)"):
         measure(np.zeros((0, 4), np.bool_), np.zeros((0, 4), np.bool_))
+
+
+@pytest.mark.parametrize("bad", [EMPTY[0], EMPTY[:0], EMPTY.astype(np.uint8)])
+def test_refuses_what_has_no_boundary_to_find(bad: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="boolean masks"):
+        boundary(bad)
 
 
 @pytest.mark.parametrize("tolerance", [0.0, -1.0, math.nan, math.inf])

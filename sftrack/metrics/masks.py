@@ -53,7 +53,12 @@ def boundary_f(mask: Mask, truth: Mask, *, tolerance: float = BOUNDARY_TOLERANCE
 
 
 def boundary(mask: Mask) -> Mask:
-    """Pixels `(H, W) bool` that differ from their right, lower or lower right neighbour: a line one pixel wide."""
+    """Pixels `(H, W) bool` that differ from their right, lower or lower right neighbour: a line one pixel wide.
+
+    Raises:
+        ValueError: not a boolean array `(H, W)`.
+    """
+    _check_masks(mask)
     padded = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
     return np.asarray((mask != padded[:-1, 1:]) | (mask != padded[1:, :-1]) | (mask != padded[1:, 1:]))
 
@@ -64,9 +69,7 @@ def _near(line: Mask, radius_px: float) -> Mask:
     return np.asarray(distance <= radius_px + 1e-3)  # distances are square roots of whole numbers, in float32
 
 
-def _check_masks(mask: Mask, truth: Mask) -> None:
-    if mask.shape != truth.shape or mask.ndim != 2 or not mask.size or mask.dtype != np.bool_ or truth.dtype != np.bool_:
-        raise ValueError(
-            f"expected two boolean masks (H, W) of one size, got {mask.dtype} {mask.shape} and {truth.dtype} {truth.shape}; "
-            "threshold soft masks first"
-        )
+def _check_masks(*masks: Mask) -> None:
+    if any(mask.ndim != 2 or not mask.size or mask.dtype != np.bool_ or mask.shape != masks[0].shape for mask in masks):
+        given = " and ".join(f"{mask.dtype} {mask.shape}" for mask in masks)
+        raise ValueError(f"expected boolean masks (H, W) of one size, got {given}; threshold soft masks first")

@@ -29,25 +29,27 @@ def prroi_pool(features: Tensor, boxes_xyxy: Tensor, bins: int, scale: float) ->
     """
     # Bins may be far smaller than a cell, and their weights are differences: these few numbers get double precision where there is one.
     exact = boxes_xyxy.to(torch.float32 if boxes_xyxy.device.type == "mps" else torch.float64) * scale
-    x1, y1, x2, y2 = exact.unbind(-1)
-    rows, columns = range(features.shape[-2]), range(features.shape[-1])
+    cells = range(max(features.shape[-2:]))
     if features.device.type == "cpu":  # a GPU is faster with the whole map than it is asked where the boxes are
-        rows, columns = _reached(y1, y2, rows), _reached(x1, x2, columns)
-        features = features[..., rows.start : rows.stop, columns.start : columns.stop]
-    by_row: Tensor = _Weights.apply(y1, y2, bins, rows)  # type: ignore[no-untyped-call]
-    by_column: Tensor = _Weights.apply(x1, x2, bins, columns)  # type: ignore[no-untyped-call]
-    return torch.einsum("brph,bchw,brqw->brcpq", by_row.to(features.dtype), features, by_column.to(features.dtype))
+        cells = _reached(exact, cells)
+        features = features[..., cells.start : cells.stop, cells.start : cells.stop]
+    # Both axes at once: there are few numbers, and what takes the time is to call the operators.
+    weights: Tensor = _Weights.apply(exact[..., :2], exact[..., 2:], bins, cells)  # type: ignore[no-untyped-call]
+    by_column, by_row = weights.to(features.dtype).unbind(2)
+    rows, columns = features.shape[-2:]
+    return torch.einsum("brph,bchw,brqw->brcpq", by_row[..., :rows], features, by_column[..., :columns])
 
 
-def _reached(start: Tensor, end: Tensor, cells: range) -> range:
-    """Those of the cells that count for some of the boxes, and at least one."""
-    least, most = torch.stack([start.detach().amin(), end.detach().amax()]).nan_to_num().clamp(0, cells.stop).tolist()
+def _reached(boxes_xyxy: Tensor, cells: range) -> range:
+    """Those of the cells that count for some of the boxes along one of the axes, and at least one."""
+    edges = boxes_xyxy.detach()
+    least, most = torch.stack([edges[..., :2].amin(), edges[..., 2:].amax()]).nan_to_num().clamp(0, cells.stop).tolist()
     first = min(math.floor(least), cells.stop - 1)
     return range(first, max(min(math.ceil(most) + 1, cells.stop), first + 1))
 
 
 class _Weights(torch.autograd.Function):
-    """`(B, R, bins, cells)`: the share of each cell in the mean over each of the equal bins between two coordinates `(B, R)`.
+    """`(..., bins, cells)`: the share of each cell in the mean over each of the equal bins between two coordinates `(...)`.
 
     With its derivative written out, because autograd would record so many operators on so few numbers that calling them takes most of the
     time. Where an edge of a bin lies exactly on a cell, that cell counts twice in it: the original operator's does so too, and its

@@ -80,7 +80,7 @@ def run_segment(args: argparse.Namespace) -> int:
     torch.set_num_threads(1)
     weights = SFSegPlusPlus.load(args.weights) if args.weights is not None else None
     if weights is not None:
-        check_weights(weights, len(args.masks))
+        check_weights(weights, len(args.masks), _names(args.masks))
     videos = find_videos(args.masks, args.frames, args.gt, args.out)
     if args.learn is not None:
         _check_file(args.learn, overwrite=args.overwrite)
@@ -130,13 +130,10 @@ def _learn(videos: "Sequence[Video]", methods: Sequence[str], path: Path) -> Non
     from sftrack.segment.videos import read_video
 
     samples = [sample(smoothed(read_video(video)), len(video)) for video in tqdm(videos, unit="video", disable=None)]
-    weights = learn(samples)
+    weights = learn(samples, methods)
     weights.save(path)
-    shown = ", ".join(f"{name} {weight:.2f}" for name, weight in zip((*methods, *FLOWS), weights.w_s.tolist(), strict=True))
+    shown = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(weights.names, weights.w_s.tolist(), strict=True))
     say(f"weights: {shown}, bias {weights.b_s.item():.2f}; written to {path}", stdout=True)
-
-
-FLOWS = ("flow to the previous frame", "flow to the next frame")
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

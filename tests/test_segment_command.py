@@ -103,6 +103,9 @@ def test_weights_are_learned_from_the_truth_and_used(segment: RunSegment) -> Non
     done = segment(f"{both} --gt gt --weights weights.safetensors --out out")
     assert done.code == 0, done.err
     assert done.out.splitlines()[0].split() == ["tight", "loose", "refined"]
+    swapped = segment("--masks loose --masks tight --frames frames --weights weights.safetensors --out swapped")
+    assert (swapped.code, Path("swapped").exists()) == (2, False)
+    assert "in the order of the weights, tight, loose, got loose, tight" in swapped.error
     assert len(masks_in(Path("out", "one"))) == FRAMES
 
 

@@ -176,12 +176,14 @@ def test_the_losss_values_and_its_gradient_at_perfection() -> None:
 
 def test_saved_weights_come_back(tmp_path: Path) -> None:
     for shared in (True, False):
-        model = SFSegPlusPlus(3, shared, iterations=2, binarize_after=1, p=0.3, alpha=0.7, kernel_size=(3, 5, 7), slope=4.0)
+        model = SFSegPlusPlus(
+            3, shared, iterations=2, binarize_after=1, p=0.3, alpha=0.7, kernel_size=(3, 5, 7), slope=4.0, names=("a", "b, c", "d")
+        )
         with torch.no_grad():
             model.w_s += torch.rand(3)
         model.save(tmp_path / "weights.safetensors")
         again = SFSegPlusPlus.load(tmp_path / "weights.safetensors")
-        assert again.shared == shared
+        assert (again.shared, again.names) == (shared, ("a", "b, c", "d"))
         channels = torch.rand(1, 3, 4, 6, 6)
         with torch.no_grad():
             torch.testing.assert_close(again(channels), model(channels), atol=0.0, rtol=0.0)
@@ -223,6 +225,8 @@ def test_bad_channels_are_named(channels: Tensor, error: type[Exception], messag
 def test_bad_settings_and_videos_are_named() -> None:
     with pytest.raises(ValueError, match="channels to be a whole number of at least 1, got 0"):
         SFSegPlusPlus(0)
+    with pytest.raises(ValueError, match="expected 2 names, one per channel, got 1"):
+        SFSegPlusPlus(2, names=("one",))
     with pytest.raises(ValueError, match="iterations to be a whole number of at least 0"):
         SFSegPlusPlus(1, iterations=-1)
     with pytest.raises(ValueError, match="expected frames to be a whole number of at least 1, got 0"):

@@ -1,6 +1,6 @@
 """SFSeg++: one unary map from the masks of several methods and the flow magnitudes, with learned weights (Eq. 9)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -24,6 +24,10 @@ RATE = 0.3
 """First learning rate: high, as there are so few weights."""
 
 
+FLOWS = ("flow to the previous frame", "flow to the next frame")
+"""What the last two channels are called."""
+
+
 def channels_of(frame: LinkedFrame, x: Plane) -> Plane:
     """The channels of SFSeg++, `(C + 2, H, W)` in [0, 1]: soft masks `(H, W, C)` and the two flow magnitudes."""
     return np.stack([*np.moveaxis(x, 2, 0), *flow_magnitudes(frame)])
@@ -43,12 +47,15 @@ def combine(frame: LinkedFrame, x: Plane, weights: SFSegPlusPlus | None) -> Plan
     return np.asarray(unary[0, 0].float().cpu().numpy())
 
 
-def check_weights(weights: SFSegPlusPlus, methods: int) -> None:
-    """Refuse weights of another number of methods.
+def check_weights(weights: SFSegPlusPlus, methods: int, names: Sequence[str] = ()) -> None:
+    """Refuse weights of another number of methods, or of the same ones in another order, if their names are known.
 
     Raises:
         WeightsError: they do not fit.
     """
+    learned = list(weights.names[: -len(FLOWS)])
+    if sorted(learned) == sorted(names) and learned != list(names):
+        raise WeightsError(f"expected the masks in the order of the weights, {', '.join(learned)}, got {', '.join(names)}")
     if weights.channels != methods + 2:
         raise WeightsError(
             f"expected weights of {methods} methods and two flow magnitudes, got those of {weights.channels - 2}; "
@@ -81,15 +88,19 @@ def sample(stream: Iterable[tuple[LinkedFrame, Plane]], frames: int) -> Sample:
     return torch.from_numpy(np.stack(channels, axis=1)).clamp(0.0, 1.0), torch.from_numpy(np.stack(truths)).clamp(0.0, 1.0)
 
 
-def learn(samples: Iterable[Sample]) -> SFSegPlusPlus:
+def learn(samples: Iterable[Sample], methods: Sequence[str] = ()) -> SFSegPlusPlus:
     """Learn the weights from videos, with the Focal-Dice loss (Eq. 12). Same samples, same weights.
 
+    Args:
+        samples: one per video.
+        methods: what the methods are called, in the order of their masks.
+
     Raises:
-        ValueError: no samples, or samples of different numbers of methods.
+        ValueError: no samples, samples of different numbers of methods, or another number of names.
     """
     videos = list(samples)
     if not videos:
         raise ValueError("expected at least one video to learn from, got none")
-    weights = SFSegPlusPlus(len(videos[0][0]), iterations=0)
+    weights = SFSegPlusPlus(len(videos[0][0]), iterations=0, names=(*methods, *FLOWS) if methods else ())
     fit(weights, videos, settings=FitSettings(frames=PIECE, rate=RATE))
     return weights.eval()

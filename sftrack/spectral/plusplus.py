@@ -1,6 +1,8 @@
 """SFSeg++: the graph's maps as learned combinations of any number of channels, trained through all iterations (paper, Sec. 3.3)."""
 
+import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -28,6 +30,7 @@ class SFSegPlusPlus(nn.Module):
     Attributes:
         w_s, b_s: weights `(C,)` and bias `()` of the unary map.
         w_f, b_f: those of the pairwise map; with `shared`, the very same parameters.
+        names: what the channels are called, or nothing.
         settings: numbers of the iteration, see `sfseg`.
     """
 
@@ -42,6 +45,7 @@ class SFSegPlusPlus(nn.Module):
         alpha: float = 1.0,
         kernel_size: KernelSize = (5, 5, 5),
         slope: float = SLOPE,
+        names: Sequence[str] = (),
     ) -> None:
         """Start with the same weight for every channel.
 
@@ -49,15 +53,18 @@ class SFSegPlusPlus(nn.Module):
             channels: number of channels, at least 1.
             shared: one set of weights for both maps, as in the paper's experiments.
             iterations, binarize_after, p, alpha, kernel_size, slope: see `sfseg`.
+            names: of the channels, kept with the weights so that files tell what they were learned for.
 
         Raises:
-            ValueError: no channel, or settings that `sfseg` refuses.
+            ValueError: no channel, another number of names, or settings that `sfseg` refuses.
         """
         super().__init__()
         check_count("channels", channels, at_least=1)
+        if len(names) not in (0, channels):
+            raise ValueError(f"expected {channels} names, one per channel, got {len(names)}")
         check_settings(p, alpha, kernel_size)
         check_counts(iterations, binarize_after, slope)
-        self.channels, self.shared = channels, shared
+        self.channels, self.shared, self.names = channels, shared, tuple(names)
         self.iterations, self.binarize_after, self.slope = iterations, binarize_after, slope
         self.p, self.alpha, self.kernel_size = p, alpha, kernel_size
         self.w_s, self.b_s = _start(channels)
@@ -89,6 +96,7 @@ class SFSegPlusPlus(nn.Module):
         tensors = {name: getattr(self, name).detach().cpu().contiguous() for name in names}
         settings = {name: str(getattr(self, name)) for name in ("iterations", "binarize_after", "p", "alpha", "slope")}
         settings["kernel_size"] = "x".join(map(str, self.kernel_size))
+        settings["names"] = json.dumps(self.names)
         try:
             save_file(tensors, path, metadata=settings)
         except (SafetensorError, OSError) as error:
@@ -117,6 +125,7 @@ class SFSegPlusPlus(nn.Module):
                 alpha=float(settings["alpha"]),
                 kernel_size=(kt, ky, kx),
                 slope=float(settings["slope"]),
+                names=json.loads(settings.get("names", "[]")),
             )
             with torch.no_grad():
                 for name, tensor in tensors.items():

@@ -185,6 +185,10 @@ def test_results_of_other_settings_are_refused(otb: Path, bench: Bench) -> None:
     assert content(Path("out/OTB100/test-random")) == before
     assert bench(*arguments, "--seed", 1, "--force").code == 0
     assert content(Path("out/OTB100/test-random")) != before
+    for path in Path("out/OTB100/test-random").glob("*.txt"):
+        path.unlink()
+    assert bench(*arguments).code == 0, "settings without results bind nobody"
+    assert bench(*arguments, "--seed", 1).code == 2
     Path("out/OTB100/test-random/run.json").unlink()  # now nobody knows the settings
     assert "expected out/OTB100/test-random/run.json beside the results there" in bench(*arguments, "--seed", 1).err
     assert bench(*arguments, "--force").code == 0
@@ -290,6 +294,8 @@ def test_otb2013_shares_the_results_of_otb100(otb: Path, bench: Bench) -> None:
         (["--benchmark", "otb", "--root", "DATA", "--tracker", "light/kcf"], "expected a channel of light out of csrt, dcf"),
         (["--benchmark", "otb", "--root", "DATA", "--sequence", "Dear"], "expected sequences of OTB-100 that are under"),
         (["--benchmark", "otb", "--root", "DATA", "--tracker", "mosse", "--replay"], "expected a preset or a settings file"),
+        (["--benchmark", "otb", "--root", "DATA", "--tracker", "mosse", "--tracker", "prdimp18"], "expected the weights of prdimp18"),
+        (["--benchmark", "otb", "--root", "DATA", "--tracker", "mosse", "--address", "auto"], "expected --engine ray with --address auto"),
         (["--benchmark", "otb", "--root", "DATA", "--jobs", "0"], "expected a whole number of at least 1"),
         (["--benchmark", "otb", "--root", "DATA", "--tracker", "test-still", "--out", "/proc/none"], "/proc/none"),
         (["--benchmark", "otb", "--root", "DATA", "--out", ""], "argument --out: expected a path, got an empty text"),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sftrack.config import ChannelConfig, PipelineConfig, load_config
 from sftrack.errors import ConfigError
-from sftrack.presets import channels_of, preset_names, resolve_preset
+from sftrack.presets import channels_of, create_channels, preset_names, resolve_preset
+from sftrack.weights import registry
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,24 @@ def find_entrant(text: str, device: str, pipeline: PipelineConfig | None = None)
 
     Raises:
         ConfigError: none of these; the message has the nearest.
-        MissingWeightsError: a preset whose weights are not here.
+        MissingWeightsError: weights that are not here: every sequence would fail for that reason.
     """
+    entrant = _find(text, device, pipeline)
+    for channel in entrant.channels:
+        if any(registry.path_of(entry) is None for entry in weights_entries(channel)):
+            create_channels((channel,), device)  # raises, unless it does without them
+    return entrant
+
+
+def weights_entries(channel: ChannelConfig) -> tuple[registry.WeightsFile, ...]:
+    """The files of the registry that a channel may read; none where its settings name a file."""
+    if channel.params.get("weights") is not None:
+        return ()
+    names = {channel.tracker, f"{channel.tracker}-{channel.params.get('variant')}", f"{channel.tracker}-backbone"}
+    return tuple(entry for entry in registry.entries().values() if names & {entry.name, *entry.aliases})
+
+
+def _find(text: str, device: str, pipeline: PipelineConfig | None) -> Entrant:
     fusion = pipeline or PipelineConfig()
     if text.endswith(".toml"):
         config = load_config(text)

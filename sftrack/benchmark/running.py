@@ -153,6 +153,8 @@ def _engine(args: argparse.Namespace, device: str) -> Engine:
         from sftrack.benchmark.ray_engine import RayEngine
 
         return RayEngine(args.address, device)
+    if args.address is not None:
+        raise ConfigError(f"expected --engine ray with --address {args.address}, got --engine {args.engine}")
     if args.jobs == 1:
         return SerialEngine(device)
     devices = [device]

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sftrack.benchmark.entrants import Entrant
+from sftrack.benchmark.entrants import Entrant, weights_entries
 from sftrack.benchmark.results import RunFolder, make_folder, write_whole
 from sftrack.errors import ConfigError
 from sftrack.weights import registry
@@ -64,9 +64,8 @@ def weights_of(entrant: Entrant) -> dict[str, str]:
         if (own := channel.params.get("weights")) is not None:
             found[channel.name] = registry.sha256_of(Path(own))
             continue
-        names = {channel.tracker, f"{channel.tracker}-{channel.params.get('variant')}", f"{channel.tracker}-backbone"}
-        for entry in registry.entries().values():
-            path = registry.path_of(entry) if names & {entry.name, *entry.aliases} else None
+        for entry in weights_entries(channel):
+            path = registry.path_of(entry)
             if path is not None:
                 found[entry.name] = registry.verify(entry, path)
     return found
@@ -103,12 +102,13 @@ def open_record(folder: RunFolder, settings: Mapping[str, Any], root: Path) -> s
     former = read_record(folder)
     environments: list[Mapping[str, Any]] = []
     note = None
-    if former is None and folder.sequences():
+    has_results = bool(folder.sequences())
+    if former is None and has_results:
         raise ConfigError(
             f"expected {folder.settings_path} beside the results there, to know their settings; "
             "give another --out, or --force to remove them and start anew"
         )
-    if former is not None:
+    if former is not None and has_results:
         if changed := changed_settings(folder, settings):
             raise ConfigError(
                 f"expected results of these settings in {folder.path}, it has those of another {', '.join(changed)}; "
@@ -118,7 +118,7 @@ def open_record(folder: RunFolder, settings: Mapping[str, Any], root: Path) -> s
         others = _differences({**environments[-1], "since": ""}, {**now, "since": ""}) if environments else []
         if not others:
             now = dict(environments.pop())
-        elif folder.sequences():
+        else:
             note = f"{folder.path} goes on with another {', '.join(others)} than before"
     make_folder(folder.path)
     content = {"settings": settings, "root": str(root.resolve()), "environments": [*environments, now]}

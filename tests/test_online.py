@@ -45,7 +45,7 @@ def maps(box: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="module")
 def regressor() -> BoxRegressor:
-    return BoxRegressor(LEVELS, [(maps(BOX), BOX)], torch.Generator().manual_seed(0))
+    return BoxRegressor(LEVELS, [(maps(BOX), BOX)], 0.0, torch.Generator().manual_seed(0))
 
 
 @settings(deadline=None)
@@ -63,9 +63,19 @@ def test_a_correction_is_small_far_from_what_was_learned(regressor: BoxRegressor
     assert change.abs().max() <= MAX_CHANGE
 
 
+def test_caution_leaves_corrections_of_what_is_known_and_takes_back_others(regressor: BoxRegressor) -> None:
+    careful = BoxRegressor(LEVELS, [(maps(BOX), BOX)], 1.0, torch.Generator().manual_seed(0))
+    start = BOX + torch.tensor([5.0, -4.0, 6.0, 4.0])
+    torch.manual_seed(1)
+    known, unlike = maps(BOX), [map_ + torch.randn_like(map_) for map_ in maps(BOX)]
+    kept = [careful.change(seen, start).norm() / regressor.change(seen, start).norm() for seen in (known, unlike)]
+    assert kept[0] > 0.4
+    assert kept[1] < 0.5 * kept[0]
+
+
 def test_maps_without_anything_in_them_correct_nothing() -> None:
     flat = [torch.zeros_like(map_) for map_ in maps(BOX)]
-    regressor = BoxRegressor(LEVELS, [(flat, BOX)], torch.Generator().manual_seed(0))
+    regressor = BoxRegressor(LEVELS, [(flat, BOX)], 0.0, torch.Generator().manual_seed(0))
     assert regressor.change(flat, BOX).abs().max() < 0.02
 
 
@@ -227,5 +237,7 @@ def test_both_engines_agree(monkeypatch: pytest.MonkeyPatch, tracker: Online) ->
 def test_bad_settings_and_weights_are_named() -> None:
     with pytest.raises(ConfigError, match="train_skipping"):
         create("online", train_skipping=0)
+    with pytest.raises(ConfigError, match="caution"):
+        create("online", caution=math.nan)
     with pytest.raises(WeightsError, match="MobileNetV3"):
         create("online", weights={"features.0.0.weight": torch.zeros(16, 3, 3, 3)})

@@ -81,12 +81,16 @@ class Online(BoxTracker):
         weights: of the backbone, a file or a state dict of `MobileNetV3(9)`; None for those that the package ships.
         seed: of the tracker's own generator, which draws the views of the first frame, and what learning starts from.
         train_skipping: frames from one regular improvement of the filter to the next.
+        caution: how much less the box is corrected where it looks unlike the first frame, see `BoxRegressor`; 0 suits targets that change
+            their size quickly, 1 those that are blurred or turn.
     """
 
-    def __init__(self, *, weights: Weights = None, seed: int = 0, train_skipping: int = 10) -> None:
+    def __init__(self, *, weights: Weights = None, seed: int = 0, train_skipping: int = 10, caution: float = 0.0) -> None:
         if not isinstance(train_skipping, int) or train_skipping < 1:
             raise ConfigError(f"expected train_skipping as a whole number from 1, got {train_skipping}")
-        self._seed, self._train_skipping = seed, train_skipping
+        if not 0.0 <= caution < math.inf:
+            raise ConfigError(f"expected caution as a number from 0, got {caution}")
+        self._seed, self._train_skipping, self._caution = seed, train_skipping, caution
         network = fold(Pyramid(_backbone(weights)).eval()).requires_grad_(False)
         self._engine = fastest_engine(network, [torch.zeros(1, 3, CROP_PX, CROP_PX)])
         self._upsampling = upsampling(CELLS, CROP_PX).float()
@@ -101,7 +105,8 @@ class Online(BoxTracker):
         self._learn_filter(torch.cat([_sample(both) for both in maps]), shifts)
         box = torch.tensor([CROP_PX / 2, CROP_PX / 2, *(self._size / self._pixel)], dtype=torch.float32)
         zoomed = [(self._maps(self._crop(image_rgb, zoom=zoom)), torch.cat([box[:2], box[2:] / zoom])) for zoom in ZOOMS]
-        self._regressor = BoxRegressor(LEVELS, [(maps[0], box), (self._maps(flip(views[:1])), box), *zoomed], self._generator)
+        seen = [(maps[0], box), (self._maps(flip(views[:1])), box), *zoomed]
+        self._regressor = BoxRegressor(LEVELS, seen, self._caution, self._generator)
 
     def move_to(self, box_xywh: BoxXYWH) -> None:
         """Go on from a box of the last frame, with all that was learned.

@@ -35,25 +35,41 @@ class BoxRegressor:
     cell 0 of a map has its centre in the middle of the crop's first pixel, as convolutions with padding leave it.
     """
 
-    def __init__(self, levels: Sequence[Level], views: Sequence[tuple[Sequence[Tensor], Tensor]], generator: torch.Generator) -> None:
-        """`views`: maps and the true box `(4,)` in each; the first one is the picture as it is."""
-        self._levels = levels
+    def __init__(
+        self, levels: Sequence[Level], views: Sequence[tuple[Sequence[Tensor], Tensor]], caution: float, generator: torch.Generator
+    ) -> None:
+        """Learn.
+
+        Args:
+            views: maps and the true box `(4,)` in each; the first one is the picture as it is.
+            caution: how much less is corrected where features are unlike those learned from. Corrections are multiplied with the part of
+                their variance that the examples explain (1 - posterior over prior variance of the Gaussian process that ridge regression
+                is the mean of), to this power.
+        """
+        self._levels, self._caution = levels, caution
         self._norms = [map_.square().mean().sqrt() + 1e-10 for map_ in views[0][0]]
-        pairs = [self._examples(maps, box, generator) for maps, box in views]
+        pairs = [self._near(maps, box, generator) for maps, box in views]
         features, changes = (torch.cat(parts) for parts in zip(*pairs, strict=True))
         self._mean, self._mean_change = features.mean(0), changes.mean(0)
         centred = features - self._mean
         products = centred @ centred.T  # there are fewer examples than features
         products.diagonal().add_(RIDGE * products.diagonal().mean() + 1e-10)
-        self._weights = centred.T @ torch.linalg.solve(products, changes - self._mean_change)
+        inverse = torch.linalg.inv(products)
+        self._weights = centred.T @ (inverse @ (changes - self._mean_change))
+        self._examples, self._inverse = centred, inverse
 
     def change(self, maps: Sequence[Tensor], box: Tensor) -> Tensor:
         """What is between a box `(4,)` and the target's: of the centre in box sizes, of the sides as logarithms, `(4,)`."""
-        change = (self._features(maps, box[None]) - self._mean) @ self._weights + self._mean_change
+        centred = self._features(maps, box[None]) - self._mean
+        change = centred @ self._weights + self._mean_change
+        if self._caution:
+            likeness = centred @ self._examples.T
+            explained = (likeness @ self._inverse @ likeness.T).sum() / (centred.square().sum() + 1e-10)
+            change = change * explained.clamp(0.0, 1.0) ** self._caution
         clamped: Tensor = change[0].clamp(-MAX_CHANGE, MAX_CHANGE)
         return clamped
 
-    def _examples(self, maps: Sequence[Tensor], box: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _near(self, maps: Sequence[Tensor], box: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Features `(n, D)` of boxes near the true one, and what is between them and it, `(n, 4)`."""
         noise = torch.randn((BOXES_PER_VIEW, 4), generator=generator)
         size, aspect = SIZE_JITTER * noise[:, 2:3], ASPECT_JITTER * noise[:, 3:]

@@ -21,7 +21,7 @@ from sftrack.benchmark.suites import find_suite
 from sftrack.cli import main
 from sftrack.config import ChannelConfig
 from sftrack.datasets import read_boxes
-from sftrack.errors import ConfigError
+from sftrack.errors import ConfigError, SFTrackError
 from sftrack.sinks import files
 from tests.benchmark_data import FRAMES, SEQUENCES, Note, write_otb
 from tests.conftest import Run
@@ -413,3 +413,12 @@ def test_a_fusion_of_the_best_channels_begins_anew_when_others_are_the_best(otb:
 def test_unknown_channel_settings_stop_before_anything_is_run(otb: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere"):
         find_entrant(str(tmp_path / "nowhere.toml"), "cpu")
+    settings_file = tmp_path / "mine.toml"
+    for tracker, reason in (
+        ('"template"\nparams = { reech = 2 }', "did you mean|expected a setting of 'template'"),
+        ('"templete"', "expected a tracker out of"),
+        ('"prdimp18"\nparams = { weights = "nope.pth" }', r"nope\.pth"),
+    ):
+        settings_file.write_text(f'[[channels]]\nname = "a"\ntracker = {tracker}\n')
+        with pytest.raises(SFTrackError, match=reason):
+            find_entrant(str(settings_file), "cpu")

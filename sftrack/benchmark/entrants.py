@@ -40,13 +40,14 @@ def find_entrant(text: str, device: str, pipeline: PipelineConfig | None = None)
         pipeline: settings of the fusion; a settings file has its own.
 
     Raises:
-        ConfigError: none of these; the message has the nearest.
-        MissingWeightsError: weights that are not here: every sequence would fail for that reason.
+        ConfigError: none of these; the message has the nearest. A tracker that cannot be made with its settings.
+        MissingWeightsError: weights that are not here.
     """
     entrant = _find(text, device, pipeline)
     for channel in entrant.channels:
-        if any(registry.path_of(entry) is None for entry in weights_entries(channel)):
-            create_channels((channel,), device)  # raises, unless it does without them
+        entries = weights_entries(channel)
+        if not entries or any(registry.path_of(entry) is None for entry in entries):  # others are large, and will be made
+            create_channels((channel,), device)  # what raises here would raise on every sequence
     return entrant
 
 

@@ -23,6 +23,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any, NamedTuple, Self
 
 import pytest
@@ -100,6 +101,12 @@ def _mapped(change: Callable[[Any], Any], values: Any) -> Any:  # noqa: ANN401
         changed = [_mapped(change, value) for value in values]
         return type(values)(changed) if type(values) in (list, tuple) else tuple(changed)
     return change(values)
+
+
+@cache
+def _is_composed(func: Any) -> bool:  # noqa: ANN401
+    """Whether an operator is nothing but calls of others."""
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), torch._C.DispatchKey.CompositeImplicitAutograd))
 
 
 def _gpu_of(args: Any, kwargs: Any) -> "PretendGPU":  # noqa: ANN401
@@ -212,7 +219,9 @@ class PretendGPU:
         self.check_buffers()
 
     def function(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        """A function of PyTorch or a method of a tensor, as it is called from Python."""
+        """A function of PyTorch or a method or attribute of a tensor, as it is called from Python."""
+        if getattr(func, "__name__", "") == "__get__":  # by far the most calls
+            return self._replaced.get(func, func)(*args)
         args, kwargs = _mapped(self._below, tuple(args)), {name: self._below(value, name) for name, value in kwargs.items()}
         if func is Tensor.to and len(args) > 1:
             args = (args[0], self._below(args[1], "device"), *args[2:])
@@ -224,7 +233,7 @@ class PretendGPU:
 
     def operator(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
         """An operator, below autograd."""
-        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), torch._C.DispatchKey.CompositeImplicitAutograd):
+        if _is_composed(func):
             with _Operators(self):  # in inference mode nothing has taken it apart yet
                 return func.decompose(*args, **kwargs)
         kwargs = dict(kwargs)

@@ -28,4 +28,6 @@ CANDIDATES: tuple[ChannelConfig, ...] = (
     _of("colour"),
     _of("colour", size_cost=0.0),
     _of("colour", rate=0.02, reach=0.5),
+    _of("online"),
+    _of("online", caution=1.0),
 )

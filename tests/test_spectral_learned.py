@@ -66,6 +66,17 @@ def test_gradients_reach_every_weight_through_all_iterations_and_the_binarisatio
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in parameters)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_autocast_leaves_the_segmentation_as_it_is(training: bool) -> None:
+    """As where a network before it is trained in half precision."""
+    model = SFSegPlusPlus(2, kernel_size=(3, 3, 3))
+    channels = torch.rand(1, 2, 4, 8, 8)
+    with torch.set_grad_enabled(training):
+        plain = model(channels)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            torch.testing.assert_close(model(channels), plain, atol=0.0, rtol=0.0)
+
+
 def test_a_noisy_channel_loses_its_weight_and_the_segmentation_gains() -> None:
     model = SFSegPlusPlus(2, iterations=3, binarize_after=1)
     held_out = scene(9)

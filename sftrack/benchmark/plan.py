@@ -70,7 +70,7 @@ class Campaign:
         out: folder of all results.
         device: on which trackers run.
         seed: of the random numbers.
-        force: remove results of other settings instead of refusing to go on.
+        force: remove all results of the entrants, instead of going on with them or refusing those of other settings.
         notes: lines for the user.
     """
 

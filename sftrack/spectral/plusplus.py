@@ -172,6 +172,6 @@ def _start(channels: int) -> tuple[nn.Parameter, nn.Parameter]:
 
 
 def _combine(channels: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
-    # Not as one product: this takes half of its time or less in training, and autocast leaves it in the weights' type, as the graph needs it.
+    # Not as one product: half its time or less in training, and autocast leaves it in the type of the weights, as the graph needs it.
     terms = ((channel - 0.5) * weight for channel, weight in zip(channels.unbind(1), weights.unbind(), strict=True))
     return torch.sigmoid(sum(terms, start=bias))

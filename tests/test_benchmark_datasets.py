@@ -138,6 +138,7 @@ def test_lasot_nested_and_flat(tmp_path: Path, parent: str) -> None:
     text(folder / "groundtruth.txt", [BOX] * 3)
     (folder / "full_occlusion.txt").write_text("0,1,0\n")
     (folder / "out_of_view.txt").write_text("0,0,1\n")
+    text(tmp_path / "airplane" / "airplane-1" / "groundtruth.txt", [BOX] * 3)  # its images are not here: missing, not damaged
     assert sequence_names("LaSOT", tmp_path) == ("airplane-9",)
     assert np.isfinite(read_sequence("LaSOT", tmp_path, "airplane-9").boxes_xywh).all(axis=1).tolist() == [True, False, False]
 

@@ -15,13 +15,14 @@ from sftrack.errors import SourceError
 
 
 def lasot_names(root: Path) -> tuple[str, ...]:
-    """Test sequences that lie under `root`.
+    """Test sequences under `root` that have both images and truth.
 
     Raises:
         SourceError: none.
     """
     base = _base(root)
-    names = tuple(name for name in rows("lasot") if (_folder(base, name) / "groundtruth.txt").is_file())
+    folders = {name: _folder(base, name) for name in rows("lasot")}
+    names = tuple(name for name, folder in folders.items() if (folder / "groundtruth.txt").is_file() and (folder / "img").is_dir())
     if not names:
         raise SourceError(f"expected test sequences of LaSOT, e.g. {base / 'airplane' / 'airplane-1'}, found none")
     return names

@@ -38,6 +38,7 @@ class Snapshot:
         tracked_fps: frames tracked per second over the last second or so, None while that is unknown.
         frames_not_shown: frames that were tracked or read and replaced by newer ones before the window asked.
         frames_skipped: frames of a live source that passed between two tracked ones.
+        last_index: the expected index of the source's last frame, None where it cannot be known.
     """
 
     frame: Frame
@@ -46,6 +47,7 @@ class Snapshot:
     tracked_fps: float | None = None
     frames_not_shown: int = 0
     frames_skipped: int = 0
+    last_index: int | None = None
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def phase_text(phase: Phase, source: FrameSource, has_target: bool) -> str:
 
 def info_text(source: FrameSource, snapshot: Snapshot | None) -> str:
     """The figures, those first that must not be cut off in a narrow window: score, failed channels, rates, losses, source."""
-    parts = [] if snapshot is None else _tracking_texts(source, snapshot)
+    parts = [] if snapshot is None else _tracking_texts(snapshot)
     if source.decode_failures:
         parts.append(f"{source.decode_failures} damaged")
     width, height = source.frame_size_wh
@@ -33,11 +33,11 @@ def info_text(source: FrameSource, snapshot: Snapshot | None) -> str:
     return "  |  ".join([*parts, rate, f"{width} x {height}", source.name])
 
 
-def _tracking_texts(source: FrameSource, snapshot: Snapshot) -> list[str]:
+def _tracking_texts(snapshot: Snapshot) -> list[str]:
     parts = []
     if snapshot.result is not None:
         parts = [f"score {snapshot.result.score:.2f}", *failed_channels_text(snapshot.result)]
-    parts.append(_position_text(source, snapshot))
+    parts.append(_position_text(snapshot))
     parts.append(f"{snapshot.tracked_fps:.1f} fps tracked" if snapshot.tracked_fps is not None else "- fps tracked")
     parts.append(f"{snapshot.frames_not_shown} dropped")
     if snapshot.frames_skipped:
@@ -45,9 +45,10 @@ def _tracking_texts(source: FrameSource, snapshot: Snapshot) -> list[str]:
     return parts
 
 
-def _position_text(source: FrameSource, snapshot: Snapshot) -> str:
-    number = snapshot.frame.index + 1
-    return f"frame {number} of {source.frame_count}" if source.frame_count else f"frame {number}"
+def _position_text(snapshot: Snapshot) -> str:
+    """Counted as in the result files and by `--start-frame`, so that what is read here can be looked up there."""
+    index, last = snapshot.frame.index, snapshot.last_index
+    return f"frame {index}" if last is None else f"frame {index} / {max(index, last)}"
 
 
 def failed_channels_text(result: TrackResult) -> list[str]:

@@ -64,6 +64,7 @@ class PipelineWorker(QThread):
         self._meter = RateMeter()
         self._frames_skipped = 0
         self._last_index = -1
+        self._end_index: int | None = None
         self._last_written = -1
         self._start_box = box_xywh
         # Guarded by _turn, which also wakes the worker when something has changed.
@@ -171,6 +172,8 @@ class PipelineWorker(QThread):
         if frame is None:
             return
         is_first, self._last_index = self._last_index < 0, frame.index
+        if is_first and self.source.frame_count is not None:
+            self._end_index = frame.index + self.source.frame_count - 1
         self._publish(frame, None)
         if is_first and self._start_box is not None:
             self._begin(frame, self._start_box)
@@ -243,7 +246,7 @@ class PipelineWorker(QThread):
         with self._turn:
             self._frames_not_shown += self._snapshot is not None
             self._snapshot = Snapshot(
-                frame, result, self.frames_tracked, self._meter.per_second, self._frames_not_shown, self._frames_skipped
+                frame, result, self.frames_tracked, self._meter.per_second, self._frames_not_shown, self._frames_skipped, self._end_index
             )
 
     def _restart_clocks(self) -> None:

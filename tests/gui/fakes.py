@@ -31,6 +31,7 @@ class FakeSource:
         error: Exception | None = None,
         blocks_at_end: bool = False,
         ignores_close: bool = False,
+        first_index: int = 0,
     ) -> None:
         self.name = "fake.mp4"
         self.frame_size_wh = SIZE_WH
@@ -42,12 +43,13 @@ class FakeSource:
         self.let_go = threading.Event()
         self.delivered = 0
         self._total = frame_count
+        self._first_index = first_index
         self._error = error
         self._blocks_at_end = blocks_at_end
         self._ignores_close = ignores_close
 
     def __iter__(self) -> Iterator[Frame]:
-        for index in range(self._total):
+        for index in range(self._first_index, self._first_index + self._total):
             if self.is_live:
                 time.sleep(0.005)
             self.delivered += 1

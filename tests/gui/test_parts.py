@@ -117,12 +117,12 @@ def test_the_figures_name_everything() -> None:
     channels = (ChannelResult("kcf", box, 0.5, 1.0), ChannelResult("csrt", None, 0.0, 0.0, failures=4, error="it broke"))
     result = TrackResult(box, 0.834, "uncertain", channels=channels)
     frame = next(iter(source))
-    text = info_text(source, Snapshot(frame, result, 11, 24.66, 3, 7))
+    text = info_text(source, Snapshot(frame, result, 11, 24.66, 3, 7, last_index=199))
     for part in (
         "fake.mp4",
         "160 x 120",
         "25 fps in",
-        "frame 1 of 200",
+        "frame 0 / 199",
         "24.7 fps tracked",
         "3 dropped",
         "7 skipped",

@@ -59,8 +59,13 @@ def test_a_given_box_starts_at_once_and_every_frame_is_tracked_and_written(qtbot
     assert window.worker.reached_end
     assert window.isVisible()
     assert len(window.worker.seconds_per_frame) == 30
-    qtbot.waitUntil(lambda: "frame 30 of 30" in window.status.info.full_text)
+    qtbot.waitUntil(lambda: "frame 29 / 29" in window.status.info.full_text)
     assert "dropped" in window.status.info.full_text
+
+
+def test_frames_are_numbered_as_in_the_source_where_tracking_begins_late(qtbot: QtBot, open_window: OpenWindow) -> None:
+    window = open_window(FakeSource(20, first_index=100), FakeTracker(seconds=0.0), box_xywh=BOX)
+    qtbot.waitUntil(lambda: "frame 119 / 119" in window.status.info.full_text)
 
 
 def test_close_at_end_closes_the_window(qtbot: QtBot, open_window: OpenWindow) -> None:
@@ -347,7 +352,7 @@ def test_a_slow_window_drops_frames_and_says_so(qtbot: QtBot, open_window: OpenW
     monkeypatch.setattr(type(window.canvas), "paintEvent", lambda canvas, event: (time.sleep(0.05), paint(canvas, event))[1])
     wait_for_phase(qtbot, window, Phase.ENDED)
     assert window.worker.wait(2000)
-    qtbot.waitUntil(lambda: "frame 60 of 60" in window.status.info.full_text)
+    qtbot.waitUntil(lambda: "frame 59 / 59" in window.status.info.full_text)
     assert sink.frames == list(range(60))
     assert " 0 dropped" not in window.status.info.full_text
 

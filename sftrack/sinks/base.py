@@ -39,7 +39,10 @@ class LineSink(BaseSink):
         self._file.write_line(self.line(frame, result))
 
     def close(self) -> None:
+        """A file without a line is removed: a folder that only holds empty files has no results."""
         self._file.close()
+        if self._file.is_empty and self.path.is_file():  # not a device or a pipe
+            self.path.unlink()
 
     @abstractmethod
     def line(self, frame: Frame, result: TrackResult) -> str:

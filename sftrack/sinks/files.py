@@ -31,6 +31,11 @@ class LineFile:
             raise sink_error(path, error) from error
         self._length = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """True until a line was written."""
+        return not self._length
+
     def write_line(self, line: str) -> None:
         """Append one line.
 

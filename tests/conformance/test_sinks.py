@@ -111,9 +111,11 @@ def test_leaving_the_block_by_ctrl_c_leaves_complete_files(make: Make, tmp_path:
     assert set(entries(tmp_path).values()) == {5}
 
 
-def test_nothing_written_is_no_error(make: Make, tmp_path: Path) -> None:
-    make(tmp_path).close()
-    assert set(entries(tmp_path).values()) <= {0}
+def test_nothing_written_leaves_no_file_and_closes_twice(make: Make, tmp_path: Path) -> None:
+    sink = make(tmp_path)
+    sink.close()
+    sink.close()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_neither_frame_nor_result_is_changed(make: Make, tmp_path: Path) -> None:
@@ -208,6 +210,7 @@ def test_one_failing_sink_costs_only_its_own_file(tmp_path: Path) -> None:
 def test_group_writes_what_is_asked_for(tmp_path: Path) -> None:
     with open_sinks(tmp_path / "new" / "folder", frame_size_wh=SIZE_WH, frames_per_second=25, video=False) as sinks:
         assert sinks.codec_name is None
+        sinks.write(frame(0), result(0))
     assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == ["boxes.txt", "times.txt", "track.jsonl"]
     with open_sinks(tmp_path, frame_size_wh=SIZE_WH, frames_per_second=25) as sinks:
         assert sinks.codec_name == "libx264"

@@ -114,6 +114,16 @@ def test_soft_masks_have_more_than_two_levels(segment: RunSegment) -> None:
     assert len(np.unique(masks_in(Path("out"))[1])) > 10
 
 
+def test_a_video_without_any_object_in_its_results_is_named(segment: RunSegment) -> None:
+    dim = cv2.GaussianBlur(masks_in(Path("loose", "one"))[0], (0, 0), 3.0) // 3
+    for index in range(FRAMES):
+        write(Path("loose", "one", f"{index:05d}.png"), dim)
+    done = segment("--masks loose --frames frames --out out")
+    assert done.code == 0
+    assert "no mask of one has any object in it" in done.error
+    assert not any(mask.any() for mask in masks_in(Path("out", "one")))
+
+
 def test_results_are_replaced_only_when_asked_and_nothing_of_them_stays(segment: RunSegment) -> None:
     command = "--masks loose/one --frames frames/one --out out"
     assert segment(command).code == 0

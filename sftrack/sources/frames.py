@@ -1,6 +1,7 @@
 """Frames from a folder of pictures, or from those that match a pattern."""
 
 import glob
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,9 +72,9 @@ class FrameFolderSource(BaseSource):
 
 def _find_images(pattern_or_dir: str | Path) -> list[Path]:
     path = Path(pattern_or_dir)
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises where a name is too long
         found = list(path.iterdir())
-    elif path.is_file():
+    elif os.path.isfile(path):
         found = [path]
     else:
         numbered_as_glob = re.sub(r"%0?\d*d", "[0-9]*", str(pattern_or_dir))

@@ -1,6 +1,7 @@
 """Frames from a video file, decoded by FFmpeg's libraries through PyAV."""
 
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
@@ -24,8 +25,9 @@ MAX_READ_ERRORS = 20
 HEADER_SLACK_FRAMES = 2
 """Files are often one or two frames shorter than their header says; more than that is damage."""
 
-MAX_RATE = 1000
-"""Frames per second above which a header's rate is a time unit and not a rate (some recorders write 90000)."""
+MIN_RATE, MAX_RATE = 0.1, 1000
+"""Frames per second below which it is a time lapse, which nobody watches at its own pace, and above which a header's rate is a time unit
+and not a rate (some recorders write 90000)."""
 
 
 class VideoFileSource(BaseSource):
@@ -52,7 +54,7 @@ class VideoFileSource(BaseSource):
             super().__init__(
                 name=self._path.name,
                 frame_size_wh=(0, 0),
-                frames_per_second=float(rate) if rate and rate <= MAX_RATE else None,
+                frames_per_second=float(rate) if rate and MIN_RATE <= rate <= MAX_RATE else None,
                 frame_count=limited_count(total, start_frame, max_frames),
             )
             self._frames = self._decode_from(start_frame)
@@ -161,8 +163,10 @@ def _to_rgb(decoded: av.VideoFrame) -> ImageRGB:
 
 
 def _open(path: Path) -> InputContainer:
-    if not path.is_file():
-        found = "a folder; use --frames for a folder of images" if path.is_dir() else "nothing there; check the path"
+    if not os.path.isfile(path):  # Path.is_file raises where a name is too long
+        found = "a folder; use --frames for a folder of images" if os.path.isdir(path) else "nothing there; check the path"
+        if os.path.exists(path) and not os.path.isdir(path):
+            found = "a device or a pipe; give an ordinary file, or --camera for a camera"
         raise SourceError(f"expected a video file at '{path}', found {found}")
     try:
         return av.open(str(path), metadata_errors="replace")

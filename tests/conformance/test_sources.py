@@ -1,5 +1,6 @@
 """Every source behaves alike: same kind of frames, right positions, and free to be left at any moment. Then what each does with damage."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -161,11 +162,18 @@ def bad_file(name: str, content: bytes) -> Callable[[Path], Path]:
     return make
 
 
+def a_pipe(folder: Path) -> Path:
+    os.mkfifo(folder / "pipe")
+    return folder / "pipe"
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (lambda folder: folder / "nothing.mp4", "nothing there"),
+        (lambda folder: folder / ("a" * 300), "nothing there"),
         (lambda folder: folder, "use --frames"),
+        (a_pipe, "a device or a pipe"),
         (bad_file("empty.mp4", b""), "0 bytes"),
         (bad_file("text.mp4", b"I am a letter, not a video.\n" * 50), "is not one"),
         (lambda folder: clips.cut_off(folder / "cut.mp4", index_first=False), "moov"),
@@ -173,7 +181,7 @@ def bad_file(name: str, content: bytes) -> Callable[[Path], Path]:
         (lambda folder: clips.sound_only(folder / "sound.mp4"), "no video stream"),
         (lambda folder: clips.damaged_in_the_middle(folder / "all.mp4", range(COUNT)), "has none that can be decoded"),
     ],
-    ids=["missing", "folder", "empty", "text", "no index", "no frames", "sound only", "all damaged"],
+    ids=["missing", "long name", "folder", "pipe", "empty", "text", "no index", "no frames", "sound only", "all damaged"],
 )
 def test_what_is_not_a_video_is_one_clear_line(tmp_path: Path, make: Callable[[Path], Path], words: str) -> None:
     path = make(tmp_path)
@@ -200,6 +208,13 @@ def test_times_of_a_variable_frame_rate_come_from_the_file(tmp_path: Path) -> No
     assert times == pytest.approx([value / 30000 for value in pts], abs=1e-3)
     with VideoFileSource(tmp_path / "a.mp4", start_frame=8) as source:
         assert next(iter(source)).time_s == pytest.approx(pts[8] / 30000, abs=1e-3)
+
+
+def test_a_time_lapse_has_no_rate_to_be_shown_at(tmp_path: Path) -> None:
+    path = clips.write_video(tmp_path / "a.mp4", map(picture, range(4)), pts=[index * 30000 * 60 for index in range(4)])
+    with VideoFileSource(path) as source:
+        assert source.frames_per_second is None
+        assert [frame.time_s for frame in source] == pytest.approx([0, 60, 120, 180], abs=0.1)
 
 
 @pytest.mark.parametrize("start", [0, 4])
@@ -258,12 +273,13 @@ def unreadable(folder: Path) -> Path:
     ("make", "words"),
     [
         (lambda folder: folder / "missing", "nothing is at"),
+        (lambda folder: folder / ("a" * 300), "nothing is at"),
         (lambda folder: folder / "*.jpg", "nothing is at"),
         (lambda folder: folder, "found none"),
         (unreadable, "can be read"),
         (two_sizes, "'1.png' has 80x60 and '2.png' 64x48 pixels"),
     ],
-    ids=["missing", "no match", "empty", "unreadable", "first two differ"],
+    ids=["missing", "long name", "no match", "empty", "unreadable", "first two differ"],
 )
 def test_folder_without_usable_pictures_is_one_clear_line(tmp_path: Path, make: Callable[[Path], Path], words: str) -> None:
     with pytest.raises(SourceError, match=words.replace("*", r"\*")) as caught:

@@ -34,9 +34,12 @@ def checked_box(box_xywh: ArrayLike | Sequence[float], frame_size_wh: tuple[int,
     Raises:
         BoxError: not four finite numbers, a side below `MIN_SIDE_PX` after clipping, or no overlap with the frame.
     """
-    box = np.asarray(box_xywh, dtype=np.float64)
     width, height = frame_size_wh
-    shown = ",".join(f"{value:g}" for value in box.ravel())
+    try:
+        box = np.asarray(box_xywh, dtype=np.float64)
+        shown = ",".join(f"{value:g}" for value in box.ravel())
+    except (TypeError, ValueError):  # a text, say
+        box, shown = np.empty(0), str(box_xywh)
     if box.shape != (4,) or not np.isfinite(box).all():
         raise BoxError(f"expected a box of four finite numbers x,y,w,h, got '{shown}'; give for example 120,80,64,48")
     if box[2] < MIN_SIDE_PX or box[3] < MIN_SIDE_PX:

@@ -59,14 +59,14 @@ class Summary:
         parts = [
             f"{self.frames} frame{'' if self.frames == 1 else 's'} of {source_name}",
             self._speed(),
-            f"p95 latency {self.p95_latency_s * 1e3:.1f} ms",
+            f"p95 latency {self.p95_latency_s * 1e3:.1f} ms" if self.latencies_s else "p95 latency -",
             f"uncertain in {self.states['uncertain']}, lost in {self.states['lost']}",
             f"{self.decode_failures} not decoded",
             "channel failures: " + (", ".join(f"{name} {count}" for name, count in self.channel_failures.items()) or "none"),
         ]
         if codec_name:
             parts.append(f"video codec {codec_name}")
-        return "; ".join([*parts, f"files in {out_dir}/"])
+        return "; ".join([*parts, f"files in {out_dir}/" if self.frames else "no files"])
 
     def _speed(self) -> str:
         tracking_s = sum(self.latencies_s)

@@ -29,6 +29,8 @@ def test_a_text_that_is_no_box_is_named_in_the_error(text: str) -> None:
     ("box", "expected"),
     [
         ((1, 2, 3), "four finite numbers"),
+        ("1,2,3,4", "four finite numbers"),
+        (("left", 2, 3, 4), "four finite numbers"),
         ((1, 2, np.nan, 4), "four finite numbers"),
         ((1, 2, np.inf, 4), "four finite numbers"),
         ((10, 10, 0, 20), "pixels wide and high"),
@@ -38,7 +40,7 @@ def test_a_text_that_is_no_box_is_named_in_the_error(text: str) -> None:
         ((99, 10, 20, 20), "inside the frame of 100x60"),
     ],
 )
-def test_a_box_that_cannot_be_tracked_is_refused_with_the_reason(box: tuple[float, ...], expected: str) -> None:
+def test_a_box_that_cannot_be_tracked_is_refused_with_the_reason(box: object, expected: str) -> None:
     with pytest.raises(BoxError, match=expected):
         checked_box(box, FRAME_WH)
 

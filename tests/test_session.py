@@ -5,6 +5,7 @@ import pty
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,6 +190,16 @@ def test_interrupted_before_the_first_frame_is_no_error() -> None:
     summary = run_session(FakeSource(9, lambda index: os.kill(os.getpid(), signal.SIGINT)), FakeTracker(), FakeSink(), BOX)
     assert summary.interrupted
     assert summary.frames == 0
+    line = summary.line("fake", Path("out"))
+    assert line.startswith("0 frames of fake; ")
+    assert line.endswith("no files")
+
+
+def test_the_latency_of_one_frame_is_not_called_zero() -> None:
+    line = run_session(FakeSource(1), FakeTracker(), FakeSink(), BOX).line("fake", Path("out"))
+    assert "1 frame of fake" in line
+    assert "p95 latency -;" in line
+    assert line.endswith("files in out/")
 
 
 def test_it_runs_outside_the_main_thread_too() -> None:

@@ -65,8 +65,14 @@ def keep_in_frame(box_xywh: BoxXYWH, frame_size_wh: tuple[int, int], min_visible
     """
     limits = np.array(frame_size_wh, dtype=np.float64)
     size = np.clip(box_xywh[2:], MIN_SIDE_PX, np.maximum(limits, MIN_SIDE_PX))
-    top_left = box_xywh[:2] + (box_xywh[2:] - size) / 2.0
-    return np.concatenate([np.clip(top_left, min_visible_px - size, limits - min_visible_px), size])
+    return keep_visible(np.concatenate([box_xywh[:2] + (box_xywh[2:] - size) / 2.0, size]), frame_size_wh, min_visible_px)
+
+
+def keep_visible(box_xywh: BoxXYWH, frame_size_wh: tuple[int, int], min_visible_px: float = MIN_SIDE_PX) -> BoxXYWH:
+    """The box moved so that at least `min_visible_px` of it (all of a smaller one) stay visible in each direction; its size is kept."""
+    size = box_xywh[2:]
+    visible = np.minimum(min_visible_px, size)
+    return np.concatenate([np.clip(box_xywh[:2], visible - size, np.array(frame_size_wh, dtype=np.float64) - visible), size])
 
 
 def center_xy(box_xywh: NDArray[np.float64]) -> NDArray[np.float64]:

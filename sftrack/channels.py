@@ -4,13 +4,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import torch
 
-from sftrack.boxes import clip_box
+from sftrack.boxes import clip_box, keep_in_frame
 from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, Movable, RegionMask, Tracker
 from sftrack.errors import FrameError
 from sftrack.workers import TorchWorkers
@@ -62,6 +62,8 @@ class Channel:
             with torch.cuda.stream(self.stream):
                 estimate = step(self.tracker)
             error = None if estimate is None else _defect(estimate, frame_size_wh)
+            if estimate is not None and error is None:  # what is cut out for a box is as large as the box
+                estimate = replace(estimate, box_xywh=keep_in_frame(estimate.box_xywh, frame_size_wh))
         except Exception as failure:
             # A tracker may raise anything (cv2.error, MemoryError, its own): the others go on without it.
             estimate, error = None, f"{type(failure).__name__}: {failure}".splitlines()[0]

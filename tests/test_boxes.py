@@ -5,7 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftrack.boxes import MIN_SIDE_PX, box_around, center_xy, checked_box, checked_image, clip_box, iou, keep_in_frame, parse_box
+from sftrack.boxes import (
+    MIN_SIDE_PX,
+    box_around,
+    center_xy,
+    checked_box,
+    checked_image,
+    clip_box,
+    iou,
+    keep_in_frame,
+    keep_visible,
+    parse_box,
+)
 from sftrack.errors import BoxError, FrameError
 
 FRAME_WH = (100, 60)
@@ -62,9 +73,21 @@ def test_a_box_kept_in_the_frame_stays_visible_and_keeps_its_size_up_to_the_fram
     assert (clip_box(kept, FRAME_WH)[2:] >= MIN_SIDE_PX - 1e-9).all()
 
 
+@given(boxes)
+def test_a_box_kept_visible_has_its_size_and_moves_no_farther_than_that_needs(box: np.ndarray) -> None:
+    box = np.concatenate([box[:2], np.maximum(box[2:], 1e-3)])
+    kept = keep_visible(box, FRAME_WH)
+    np.testing.assert_array_equal(kept[2:], box[2:])
+    needed = np.minimum(box[2:], MIN_SIDE_PX)
+    assert (clip_box(kept, FRAME_WH)[2:] >= needed - 1e-6).all()
+    was_visible = clip_box(box, FRAME_WH)[2:] >= needed
+    np.testing.assert_array_equal(kept[:2][was_visible], box[:2][was_visible])
+
+
 def test_a_box_that_is_well_in_the_frame_is_kept_as_it_is() -> None:
     box = np.array([12.3, 4.5, 33.3, 21.7])
     np.testing.assert_array_equal(keep_in_frame(box, FRAME_WH), box)
+    np.testing.assert_array_equal(keep_visible(box, FRAME_WH), box)
 
 
 @given(boxes)

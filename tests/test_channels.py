@@ -118,6 +118,17 @@ def test_a_channel_that_fails_on_a_frame_is_left_out_of_it(pool_of: Callable[...
     assert (channel(pool, "good").failures, channel(pool, "bad").failures) == (0, 1)
 
 
+def test_a_box_larger_than_the_frame_is_reduced_to_it(pool_of: Callable[..., ChannelPool]) -> None:
+    """What is cut out of the frame for a channel is as large as its box; published trackers hand out theirs as they are."""
+    pool = pool_of(large=Scripted([(-5000.0, 10.0, 20000.0, 5.0)]))
+    pool.init(IMAGE, BOX)
+    pool.update(IMAGE)
+    estimate = channel(pool, "large").estimate
+    assert estimate is not None
+    assert estimate.box_xywh[2] == IMAGE.shape[1]
+    assert estimate.box_xywh[3] == 5.0
+
+
 def test_a_channel_that_answers_nothing_counts_as_failed(pool_of: Callable[..., ChannelPool]) -> None:
     class Silent(Scripted):
         def update(self, image_rgb: np.ndarray) -> Estimate:

@@ -1,8 +1,10 @@
 """What all trackers of this package do alike: check what comes in, guard the order of calls, keep the box finite and in the frame."""
 
+from typing import ClassVar
+
 import numpy as np
 
-from sftrack.boxes import checked_box, checked_image, keep_in_frame
+from sftrack.boxes import checked_box, checked_image, keep_in_frame, keep_visible
 from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, RegionMask
 from sftrack.errors import NotInitialisedError
 
@@ -16,6 +18,9 @@ class BoxTracker:
     _size_wh: tuple[int, int] | None = None
     _box: BoxXYWH
     _mask: RegionMask | None = None
+    _as_published: ClassVar[bool] = False
+    """Whether boxes may reach beyond the frame, as in the published procedures, which bound what they search for by rules of their own.
+    Without, what is given is cut to the frame, and no box that is handed out is larger than it."""
 
     def init(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         """Start on a frame, or start again: nothing of an earlier target is kept.
@@ -26,7 +31,9 @@ class BoxTracker:
         """
         checked_image(image_rgb)
         size_wh = (image_rgb.shape[1], image_rgb.shape[0])
-        self._box = checked_box(box_xywh, size_wh)
+        clipped = checked_box(box_xywh, size_wh)
+        # Larger than the frame, a box says nothing more, and its crop would be as large.
+        self._box = keep_in_frame(np.array(box_xywh, dtype=np.float64), size_wh) if self._as_published else clipped
         self._size_wh = size_wh
         self._start(image_rgb, self._box.copy())
 
@@ -43,7 +50,8 @@ class BoxTracker:
         box, score = self._step(image_rgb)
         if box is None or not np.isfinite(box).all() or not np.isfinite(score):
             return Estimate(self._box.copy(), 0.0)
-        self._box = keep_in_frame(np.asarray(box, dtype=np.float64), self._size_wh)
+        bounded = keep_visible if self._as_published else keep_in_frame
+        self._box = bounded(np.asarray(box, dtype=np.float64), self._size_wh)
         return Estimate(self._box.copy(), float(np.clip(score, 0.0, 1.0)), self._mask)
 
     def _start(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sftrack.boxes import checked_box, checked_image
+from sftrack.boxes import center_xy, checked_box, checked_image, clip_box
 from sftrack.contracts import BoxXYWH, ImageRGB, RegionMask
 from sftrack.errors import BoxError, ConfigError
 from sftrack.window import Window
@@ -74,6 +74,7 @@ class D3S(BoxTracker):
         ConfigError: a setting out of its range.
     """
 
+    _as_published = True
     __signature__ = keyword_signature("weights", "backbone_weights", "device", "mask_threshold", settings=Learning)
 
     def __init__(
@@ -119,6 +120,10 @@ class D3S(BoxTracker):
         return self._rectangle.copy()
 
     def _start(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
+        size_wh = (image_rgb.shape[1], image_rgb.shape[0])
+        middle = center_xy(box_xywh)
+        if not ((middle >= 0.0) & (middle < size_wh)).all():  # else the crop around it might have nothing of the frame
+            box_xywh = clip_box(box_xywh, size_wh)
         self._start_on(image_rgb, corners_of(box_xywh), box_xywh, rotated=False)
 
     def _start_on(self, image_rgb: ImageRGB, corners: Polygon, box_xywh: BoxXYWH, *, rotated: bool) -> None:

@@ -48,6 +48,8 @@ class PyTracking(BoxTracker):
         ConfigError: there is no such checkout, tracker, parameter file or interpreter; the checkout is not set up; a limit is not positive.
     """
 
+    _as_published = True
+
     def __init__(
         self,
         *,

@@ -29,6 +29,7 @@ class Network(nn.Module):
 class DiscriminativeTracker(BoxTracker):
     """Subclasses learn a filter and find the target with it."""
 
+    _as_published = True
     _network: Network
 
     def __init__(self, network: Network, settings: Settings, device: str, seed: int) -> None:

@@ -79,6 +79,8 @@ class SiameseTracker(BoxTracker):
     procedure takes `x + (w - 1) / 2`).
     """
 
+    _as_published = True
+
     def __init__(self, settings: Settings, window: NDArray[np.float64], instance_size: int = INSTANCE_SIZE_PX) -> None:
         """`window`: the preference of each of the N candidates, `(N,)`; `instance_size`: side of the search crop."""
         self._settings = settings

@@ -9,13 +9,12 @@ from sftrack.errors import ConfigError, MissingWeightsError
 from sftrack.weights import registry
 
 LIGHT: tuple[ChannelConfig, ...] = (
-    ChannelConfig("csrt", "csrt", {"target_px": 40.0, "template_size": 130, "scales": 7, "admm_iterations": 2}),
-    ChannelConfig("dcf", "dcf", {"window_px": 160.0, "padding": 2.0, "scales": 7, "scale_step": 1.05, "constraint": 2, "rate": 0.02}),
-    ChannelConfig("template", "template", {}),
+    ChannelConfig("online", "online"),
+    ChannelConfig("online-careful", "online", {"caution": 1.0}),
     ChannelConfig("flow", "flow", {"keeps_aspect": False}),
-    ChannelConfig("colour", "colour", {}),
+    ChannelConfig("template", "template"),
 )
-"""Five channels that need no download; docs/channels.md has the measurements behind the choice."""
+"""Four channels that need no download; docs/channels.md has the measurements behind the choice."""
 
 _CALM = {"temperature": 8.0}
 """NanoTrack's score is nearly always close to 1; softened, it says how sure the tracker is."""

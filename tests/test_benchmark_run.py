@@ -291,7 +291,7 @@ def test_otb2013_shares_the_results_of_otb100(otb: Path, bench: Bench) -> None:
         (["--benchmark", "otp", "--root", "."], "did you mean 'otb'"),
         (["--benchmark", "otb", "--root", "nowhere"], "expected OTB at nowhere"),
         (["--benchmark", "otb", "--root", "DATA", "--tracker", "ligth"], "did you mean 'light'"),
-        (["--benchmark", "otb", "--root", "DATA", "--tracker", "light/kcf"], "expected a channel of light out of csrt, dcf"),
+        (["--benchmark", "otb", "--root", "DATA", "--tracker", "light/kcf"], "expected a channel of light out of online, online-careful"),
         (["--benchmark", "otb", "--root", "DATA", "--sequence", "Dear"], "expected sequences of OTB-100 that are under"),
         (["--benchmark", "otb", "--root", "DATA", "--tracker", "mosse", "--replay"], "expected a preset or a settings file"),
         (["--benchmark", "otb", "--root", "DATA", "--tracker", "mosse", "--tracker", "prdimp18"], "expected the weights of prdimp18"),
@@ -369,7 +369,7 @@ def test_a_replay_without_its_recording_is_a_failure_of_that_sequence(otb: Path,
     with Campaign(tmp_path, "cpu") as campaign:
         [event] = SerialEngine("cpu").run(campaign.jobs(course, [fused]))
     assert isinstance(event, Failed)
-    assert event.reason.startswith("expected recorded boxes of csrt on Deer")
+    assert event.reason.startswith("expected recorded boxes of online on Deer")
 
 
 def test_ablation_runs_every_variant_of_table_9_on_recorded_boxes(otb: Path, tmp_path: Path, bench: Bench) -> None:

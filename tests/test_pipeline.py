@@ -20,6 +20,7 @@ from sftrack.errors import BoxError, FrameError, NotInitialisedError
 from sftrack.feat2seg import Segmenter
 from sftrack.feat2seg_net import Feat2Seg
 from sftrack.pipeline import OUTVOTED_AFTER
+from sftrack.presets import LIGHT
 from sftrack.seg2box import BoxEvidence, BoxReader
 from sftrack.sources.demo import DemoSource
 from sftrack.trackers import create
@@ -132,7 +133,7 @@ def test_the_light_preset_follows_a_target(view: str, frames: int) -> None:
         results = run(tracker, Clip(CLIP.images_rgb[:frames], CLIP.boxes_xywh[:frames]))
         names = tracker.channel_names
     for result in results:
-        check(result, channels=5)
+        check(result, channels=len(LIGHT))
         assert tuple(channel.name for channel in result.channels) == names
     assert {"feat2seg", "spectral", "seg2box"} <= set(results[-1].timings_s)
     assert overlaps(results[1:], CLIP.boxes_xywh[1:frames]).mean() > (0.65 if view == "crop" else 0.5)
@@ -147,7 +148,7 @@ def test_the_light_preset_follows_the_demo_clip() -> None:
             image = frame.image_rgb
             results.append(tracker.update(image) if tracker.started else tracker.init(image, source.start_box_xywh))
             true.append(source.truth_xywh(frame.index))
-            check(results[-1], channels=5, size_wh=source.frame_size_wh)
+            check(results[-1], channels=len(LIGHT), size_wh=source.frame_size_wh)
     assert overlaps(results, np.array(true))[1:].mean() > 0.65
 
 
@@ -163,7 +164,7 @@ def test_a_target_that_went_away_is_lost_and_picked_up_when_it_comes_back() -> N
     assert states[-1] == "tracking"
     assert overlaps(results[-6:], clip.boxes_xywh[-6:]).min() > 0.5
     for result in results:
-        check(result, channels=5)
+        check(result, channels=len(LIGHT))
 
 
 def test_the_real_networks_side_with_the_channels_that_are_right() -> None:
@@ -579,9 +580,9 @@ def test_a_box_network_gone_wrong_cannot_take_the_tracker_along(tracker_of: Make
 def test_any_start_box_in_the_frame_can_be_tracked(box: tuple[int, ...]) -> None:
     start = np.array(box, dtype=np.float64)
     with SFTracker.from_preset("light", device="cpu") as tracker:
-        check(tracker.init(CLIP.images_rgb[0], start), channels=5)
+        check(tracker.init(CLIP.images_rgb[0], start), channels=len(LIGHT))
         for image in CLIP.images_rgb[1:3]:
-            check(tracker.update(image), channels=5)
+            check(tracker.update(image), channels=len(LIGHT))
 
 
 @pytest.mark.parametrize("size_wh", [(16, 16), (33, 500), (640, 20)])

@@ -58,8 +58,9 @@ def test_every_preset_can_be_built(preset: str) -> None:
     assert all(isinstance(tracker, Tracker) for tracker in channels.values())
 
 
-def test_light_has_five_different_trackers() -> None:
-    assert len({config.tracker for config in channels_of("light")}) == 5
+def test_no_two_channels_of_light_are_alike() -> None:
+    configs = channels_of("light")
+    assert len({(config.tracker, *sorted(config.params.items())) for config in configs}) == len(configs) == 4
 
 
 @pytest.mark.usefixtures("weights_folder")

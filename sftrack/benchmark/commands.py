@@ -74,7 +74,7 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
         "--tracker",
         metavar="NAME",
         action="append",
-        help="a preset (default: auto), a channel of one (light/csrt), a tracker (docs/trackers.md), settings (mine.toml); may be repeated",
+        help="a preset (default: auto), a channel of one (light/flow), a tracker (docs/trackers.md), settings (mine.toml); may be repeated",
     )
     parser.add_argument(
         "--out", metavar="DIR", type=_place, default=Path("results"), help="folder or fsspec address of all results (default: results)"

@@ -34,7 +34,7 @@ def find_entrant(text: str, device: str, pipeline: PipelineConfig | None = None)
     """What the user means by `--tracker`.
 
     Args:
-        text: a preset (`light`, `auto`), a channel of one (`light/csrt`), a registered tracker (`nanotrack-v2`), or a settings file
+        text: a preset (`light`, `auto`), a channel of one (`light/flow`), a registered tracker (`nanotrack-v2`), or a settings file
             (`mine.toml`), whose name it then has.
         device: on which it will run (`auto` looks at it).
         pipeline: settings of the fusion; a settings file has its own.
@@ -87,7 +87,7 @@ def _find(text: str, device: str, pipeline: PipelineConfig | None) -> Entrant:
 
 
 def alone(fusion: str, channel: ChannelConfig) -> Entrant:
-    """The entrant that runs one channel alone: `nanotrack-v2`, or `light.csrt` where the fusion has settings of its own for it."""
+    """The entrant that runs one channel alone: `nanotrack-v2`, or `light.flow` where the fusion has settings of its own for it."""
     return Entrant(_folder_name(channel.tracker) if not channel.params else f"{fusion}.{_folder_name(channel.name)}", (channel,))
 
 

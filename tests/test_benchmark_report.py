@@ -199,6 +199,20 @@ def test_nothing_of_ours_to_report_or_to_compare_with_is_said_with_what_to_give(
         assert (done.code, done.err) == (2, line)
 
 
+def test_a_folder_need_not_have_results_of_every_benchmark(course: Course, bench: Bench, otb: Path) -> None:
+    write_own(course, Path("out"), "ours", 1.0)
+    for folder, name in (("theirs", "Deer"), ("part", "Jogging-1")):  # OTB-50 has Deer and not Jogging-1
+        write_text(Path(folder) / f"{name}.txt", boxes_of(course, name))
+    arguments = ("--benchmark", "otb50", "--benchmark", "otb", "--out", "out", "--root", otb)
+    done = bench("compare", "theirs", "part", *arguments)
+    assert done.code == 0, done.err
+    half, whole = (text.partition("Table 8")[0] for text in done.out.split("OTB-100\n")[:2])
+    assert ("  theirs " in half, "  part " in half) == (True, False)
+    assert ("  theirs " in whole, "  part " in whole) == (True, True)
+    Path("empty").mkdir()
+    assert "error: expected results of OTB-50 (<sequence>.txt) in empty or below it" in bench("compare", "empty", *arguments).err
+
+
 def test_only_common_sequences_are_judged_when_asked(course: Course, tmp_path: Path) -> None:
     for name, off, sequences in (("a", 1.0, SEQUENCES), ("b", 2.0, SEQUENCES[:2])):
         for sequence in sequences:

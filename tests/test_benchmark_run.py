@@ -299,6 +299,7 @@ def test_otb2013_shares_the_results_of_otb100(otb: Path, bench: Bench) -> None:
         (["--benchmark", "otb", "--root", "DATA", "--jobs", "0"], "expected a whole number of at least 1"),
         (["--benchmark", "otb", "--root", "DATA", "--tracker", "test-still", "--out", "/proc/none"], "/proc/none"),
         (["--benchmark", "otb", "--root", "DATA", "--out", ""], "argument --out: expected a path, got an empty text"),
+        (["--benchmark", "otb", "--root", "s3://bucket/otb"], "expected a path on this machine, got the address 's3://bucket/otb'"),
         (["--benchmark", "otb"], "required: --root"),
     ],
 )
@@ -323,9 +324,24 @@ def test_check_says_what_is_there_and_what_is_wrong(otb: Path, tmp_path: Path, b
     bad = bench("check", "--root", root, "--benchmark", "otb")
     assert bad.code == 1
     assert "  Girl: expected four numbers x,y,w,h in line 1" in bad.out
+    some = bench("check", "--root", root, "--benchmark", "otb", "--benchmark", "lasot", "--benchmark", "nfs")
+    assert (some.code, some.out) == (2, bad.out)
+    assert [line[:23] for line in some.err.splitlines()] == ["error: expected LaSOT a", "error: expected NFS at "]
     nothing = bench("check", "--root", tmp_path / "empty")
     assert nothing.code == 2
     assert "found none" in nothing.error
+
+
+def test_a_sequence_need_not_be_in_every_benchmark(otb: Path, bench: Bench) -> None:
+    checked = bench("check", "--root", otb, "--sequence", "Jogging.1")
+    assert checked.code == 0, checked.err
+    assert [line.partition(":")[0] for line in checked.out.splitlines()] == ["OTB-100", "OTB-2013"]
+    arguments = ("run", "--benchmark", "otb", "--benchmark", "otb50", "--root", otb, "--tracker", "test-still", "--out", "out")
+    done = bench(*arguments, "--sequence", "Jogging_1", "--sequence", "Deer")
+    assert (done.code, done.out.count("2 of 100 sequences"), done.out.count("1 of 50 sequences")) == (0, 1, 1), done
+    assert "OTB-50" not in bench(*arguments, "--sequence", "Jogging_1").out
+    refused = bench(*arguments, "--sequence", "Deer", "--sequence", "Dear")
+    assert refused.err == f"error: expected sequences of OTB-100, OTB-50 that are under {otb}, got Dear\n"
 
 
 def test_worker_processes_give_the_same_files_and_survive_a_crash(otb: Path, tmp_path: Path) -> None:

@@ -84,7 +84,11 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=("process", "ray"), default="process", help="ray: on many machines (extra 'distributed')")
     parser.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster, or auto (default: one on this machine)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of all random numbers (default 0)")
-    parser.add_argument("--force", action="store_true", help="remove the results that --out holds of these trackers and start anew")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="remove the results that --out holds of these trackers, recordings of --replay included, and start anew",
+    )
     parser.add_argument("--json", action="store_true", help="progress and results as one JSON object per line on stdout")
 
 
@@ -112,6 +116,8 @@ def _path(text: str) -> Path:
     """Converter for argparse: a path that is not empty, as what a script passes for an unset variable would be."""
     if not text.strip():
         raise argparse.ArgumentTypeError("expected a path, got an empty text")
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"expected a path on this machine, got the address '{text}'; copy what is there to a folder first")
     return Path(text).expanduser()
 
 
@@ -146,36 +152,36 @@ def _ablate(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     """Say what lies under the root; 1 where something of it is damaged."""
-    from sftrack.benchmark.plan import read_course
+    from sftrack.benchmark.plan import read_course, those_with
     from sftrack.benchmark.suites import SUITES, find_suite
     from sftrack.cli import say
 
     suites = [find_suite(name) for name in args.benchmark or SUITES]
-    found = damaged = 0
-    reasons = []
+    found, reasons = [], []
     for suite in suites:
         try:
-            course = read_course(suite, args.root, args.sequence)
+            found.append(read_course(suite, args.root, args.sequence))
         except SourceError as error:
             reasons.append(str(error))
-            continue
-        found, damaged = found + 1, damaged + len(course.damaged)
+    for course in those_with(args.sequence, found):
         frames = sum(map(len, course.videos))
         attributes = " with attributes" if any(video.attributes for video in course.videos) else ""
         say(f"{course.survey.line()}; {frames} frames{attributes}", stdout=True)
         for line in (*course.notes, *(f"{name}: {reason}" for name, reason in course.damaged.items())):
             say(f"  {line}", stdout=True)
-    if not found or (args.benchmark and reasons):
-        raise SourceError(
-            reasons[0] if len(suites) == 1 else f"expected a data set under {args.root}, found none; `--benchmark NAME` says why"
-        )
-    return EXIT_FAILURES if damaged else EXIT_OK
+    if args.benchmark and reasons:
+        for reason in reasons[:-1]:
+            say(f"error: {reason}")
+        raise SourceError(reasons[-1])
+    if not found:
+        raise SourceError(f"expected a data set under {args.root}, found none; `--benchmark NAME` says why")
+    return EXIT_FAILURES if any(course.damaged for course in found) else EXIT_OK
 
 
 def _report(args: argparse.Namespace) -> int:
     """Judge what is there and write the report; the tables are on stdout too."""
     from sftrack.benchmark.boards import open_course, own_contenders, read_board, suites_in
-    from sftrack.benchmark.foreign import find_contenders
+    from sftrack.benchmark.foreign import find_contenders, has_results
     from sftrack.benchmark.grids import board_grid, paper_grids
     from sftrack.benchmark.report import write_page, write_tables
     from sftrack.benchmark.suites import find_suite
@@ -186,12 +192,15 @@ def _report(args: argparse.Namespace) -> int:
     if args.conventions is not None and args.conventions not in CONVENTIONS:
         raise ConfigError(f"expected --conventions out of {', '.join(CONVENTIONS)}, got '{args.conventions}'")
     rules = CONVENTIONS.get(args.conventions or "")
+    suites = list(dict.fromkeys(map(find_suite, args.benchmark))) if args.benchmark else suites_in(args.out)
+    ours = [own_contenders(args.out, suite, args.tracker) for suite in suites]
+    courses = [open_course(suite, args.out, args.root, args.truth) for suite in suites]
     boards = []
-    for suite in list(dict.fromkeys(map(find_suite, args.benchmark))) if args.benchmark else suites_in(args.out):
-        contenders = own_contenders(args.out, suite, args.tracker)
-        course = open_course(suite, args.out, args.root, args.truth)
-        for name, folder in args.results:
-            contenders += find_contenders(course, folder, name)
+    for name, folder in args.results:
+        having = [at for at, course in enumerate(courses) if has_results(course, folder)]
+        for at in having or [0]:  # none: `find_contenders` says so
+            ours[at] += find_contenders(courses[at], folder, name)
+    for course, contenders in zip(courses, ours, strict=True):
         boards.append(read_board(course, contenders, rules, common=args.common))
         say(text_of(board_grid(boards[-1])) + "\n", stdout=True)
     for grid in paper_grids(boards):

@@ -92,6 +92,11 @@ def find_contenders(course: Course, folder: Path, name: str | None = None) -> li
     return contenders
 
 
+def has_results(course: Course, folder: Path) -> bool:
+    """Whether there is a file of a benchmark's results in a folder or below it."""
+    return next(_box_files(course, folder), None) is not None
+
+
 def _contender(course: Course, name: str, members: list[tuple[Path, _Found]]) -> Contender:
     videos = {video.name: video for video in course.videos}
     runs: list[ResultOf] = []

@@ -21,13 +21,14 @@ from sftrack.errors import ConfigError, SFTrackError, SinkError
 
 @dataclass(frozen=True)
 class Course:
-    """A benchmark as it lies on disk: the sequences that can be run, and why others cannot."""
+    """A benchmark as it lies on disk: the sequences that can be run, why others cannot, and which of those asked for it has not."""
 
     suite: Suite
     root: Path
     survey: Survey
     videos: tuple[Video, ...]
     damaged: dict[str, str]
+    absent: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -43,14 +44,10 @@ def read_course(suite: Suite, root: Path, only: Iterable[str] = ()) -> Course:
 
     Raises:
         SourceError: nothing of it under `root`.
-        ConfigError: a sequence in `only` that is not there.
     """
     found = survey(suite, root)
     wanted = {suite.name_of(name) or name: name for name in only}
-    if absent := set(wanted) - set(found.names):
-        raise ConfigError(
-            f"expected sequences of {suite.title} that are under {root}, got {', '.join(wanted[name] for name in sorted(absent))}"
-        )
+    absent = tuple(spelling for name, spelling in wanted.items() if name not in found.names)
     videos, damaged = [], {}
     for name in found.names:
         if wanted and name not in wanted:
@@ -59,7 +56,20 @@ def read_course(suite: Suite, root: Path, only: Iterable[str] = ()) -> Course:
             videos.append(suite.read(root, name))
         except SFTrackError as error:
             damaged[name] = str(error)
-    return Course(suite, root, found, tuple(videos), damaged)
+    return Course(suite, root, found, tuple(videos), damaged, absent)
+
+
+def those_with(only: Sequence[str], courses: Sequence[Course]) -> list[Course]:
+    """The courses that have one of some sequences; all where none is asked for.
+
+    Raises:
+        ConfigError: a sequence that no course has.
+    """
+    unknown = [name for name in only if all(name in course.absent for course in courses)]
+    if unknown and courses:
+        titles = ", ".join(course.suite.title for course in courses)
+        raise ConfigError(f"expected sequences of {titles} that are under {courses[0].root}, got {', '.join(unknown)}")
+    return [course for course in courses if not only or course.videos or course.damaged]
 
 
 @dataclass

@@ -10,7 +10,7 @@ from sftrack.benchmark.ablation import TOP, TOP_TITLE, VARIANTS, best_channels, 
 from sftrack.benchmark.entrants import Entrant, find_entrant, replayed
 from sftrack.benchmark.grids import columns_of
 from sftrack.benchmark.jobs import Done, Engine, Failed, ProcessEngine, SerialEngine, pin_to_one_thread
-from sftrack.benchmark.plan import Campaign, Course, numbered, read_course
+from sftrack.benchmark.plan import Campaign, Course, numbered, read_course, those_with
 from sftrack.benchmark.progress import Progress
 from sftrack.benchmark.results import RunFolder
 from sftrack.benchmark.runner import Job
@@ -74,7 +74,8 @@ def ablate(args: argparse.Namespace) -> int:
 
 def _courses(args: argparse.Namespace) -> list[Course]:
     """The benchmarks that were asked for, with a line about each."""
-    courses = [read_course(suite, args.root, args.sequence) for suite in _once(find_suite(name) for name in args.benchmark)]
+    every = [read_course(suite, args.root, args.sequence) for suite in _once(find_suite(name) for name in args.benchmark)]
+    courses = those_with(args.sequence, every)
     for course in courses:
         for line in (course.survey.line(), *course.notes, *(f"{name}: {reason}" for name, reason in course.damaged.items())):
             say(line)

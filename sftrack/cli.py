@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EXIT_OK, EXIT_OURS, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 
-RESULT_FILES = ("boxes.txt", "times.txt", "track.jsonl", "annotated.*", "masks/[0-9]*.png")
+RESULT_FILES = ("boxes.txt", "times.txt", "track.jsonl", "annotated.mp4", "masks/[0-9]*.png")
 
 _EXAMPLES = """\
 examples:
@@ -58,9 +58,12 @@ def main(argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
     if args_given[:1] == ["track"] and any(text.partition("=")[0] == "--benchmark" for text in args_given):
         args_given = ["bench", "run", *args_given[1:]]
     try:
-        args = build_parser(prog).parse_args(args_given)
+        args = _parse(args_given, prog)
     except SystemExit as leaving:  # argparse has said what there is to say
         return int(leaving.code or 0)
+    except KeyboardInterrupt:
+        say("interrupted")
+        return EXIT_INTERRUPTED
     with _logging_on_stderr(logging.DEBUG if args.debug else logging.INFO if args.verbose else logging.WARNING):
         try:
             code: int = args.run(args)
@@ -77,6 +80,17 @@ def main(argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
             return _report(error, text, EXIT_USER, debug=args.debug)
         except Exception as error:
             return _report(error, _unexpected(error), EXIT_OURS, debug=args.debug)
+
+
+def _parse(argv: Sequence[str], track_prog: str | None) -> argparse.Namespace:
+    """The flags. For what no flag takes, argparse would name `sftrack`, whichever command was called, and nothing to do about it."""
+    parser = build_parser(track_prog)
+    args, left_over = parser.parse_known_args(argv)
+    if left_over:
+        parser.prog = (track_prog if args.command == "track" else None) or f"{parser.prog} {args.command}"
+        quoting = "" if left_over[0].startswith("-") else " (put a pattern in quotes: 'images/*.jpg', a box in one word: 120,80,64,48)"
+        parser.error(f"unrecognized arguments{quoting}: {' '.join(left_over)}")
+    return args
 
 
 def say(text: str, *, stdout: bool = False) -> None:
@@ -243,19 +257,20 @@ def _track(args: argparse.Namespace) -> int:
             box = source.start_box_xywh  # type: ignore[attr-defined]  # only the demo knows its target
         box = _checked_start(box, source)
         out_dir = results_folder(args.out, source.name, overwrite=args.overwrite)
+        _spare_the_source(args.video or args.frames, out_dir)
         with _make_tracker(config) as tracker:
             remove_results(out_dir)
-            sinks = open_sinks(
+            with open_sinks(
                 out_dir,
                 frame_size_wh=source.frame_size_wh,
                 frames_per_second=source.frames_per_second,
                 video=not args.no_video,
                 masks=args.save_masks,
-            )
-            if no_viewer is not None and not args.headless:
-                say(f"no viewer: {no_viewer}")
-            say(f"{source.name}: {reason}; device {tracker.device}; results go to {out_dir}/")
-            summary = _run(source, tracker, sinks, box, headless=no_viewer is not None, with_mask=args.save_masks or not args.no_video)
+            ) as sinks:  # which the run closes; here it is for a Ctrl+C before it
+                if no_viewer is not None and not args.headless:
+                    say(f"no viewer: {no_viewer}")
+                say(f"{source.name}: {reason}; device {tracker.device}; results go to {out_dir}/")
+                summary = _run(source, tracker, sinks, box, headless=no_viewer is not None, with_mask=args.save_masks or not args.no_video)
     say(summary.line(source.name, out_dir, sinks.codec_name), stdout=True)
     if summary.failure is not None:
         raise summary.failure
@@ -280,7 +295,8 @@ def _settings(args: argparse.Namespace) -> tuple["Config", str]:
         channels = tuple(ChannelConfig(name, name, root if name in foreign else {}) for name in args.channel)
         return dataclasses.replace(config, channels=channels), f"channel{'s' * (len(channels) > 1)} {', '.join(args.channel)}"
     if config.channels:
-        return config, f"{len(config.channels)} channels from {args.config}"
+        count = len(config.channels)
+        return config, f"{count} channel{'s' * (count > 1)} from {args.config}"
     preset, reason = resolve_preset(config.preset, config.device)
     return dataclasses.replace(config, preset=preset), reason
 
@@ -365,6 +381,16 @@ def results_folder(out: str | None, source_name: str, *, overwrite: bool = False
     return Path(out)
 
 
+def _spare_the_source(given: str | None, out_dir: Path) -> None:
+    """Refuse to replace what is being read: the video or the masks of a former run."""
+    if given is None:
+        return
+    read = Path(given).resolve()
+    for path in (found.resolve() for found in _results_in(out_dir)):
+        if path == read or (path.parent.name == "masks" and path.parent in (read, read.parent)):
+            raise SinkError(f"'{given}' would be replaced by the results in '{out_dir}'; give another --out")
+
+
 def remove_results(folder: Path) -> None:
     """Remove a former run's files, of which a shorter or smaller run would leave some standing.
 
@@ -379,4 +405,5 @@ def remove_results(folder: Path) -> None:
 
 
 def _results_in(folder: Path) -> list[Path]:
-    return [path for pattern in RESULT_FILES for path in sorted(folder.glob(pattern))] if folder.is_dir() else []
+    is_there = os.path.isdir(folder)  # Path.is_dir raises where a name is too long
+    return [path for pattern in RESULT_FILES for path in sorted(folder.glob(pattern))] if is_there else []

@@ -16,10 +16,12 @@ import pytest
 from sftrack.boxes import iou
 from sftrack.contracts import FrameSource, ResultSink
 from sftrack.pipeline import SFTracker
+from sftrack.presets import channels_of
 from tests.conftest import ROOT, Clip, Run, moving_square, write_clip
 from tests.pytracking_checkout import make_checkout
 
 RunCli = Callable[..., Run]
+LIGHT_NAMES = [channel.name for channel in channels_of("light")]
 
 
 def boxes_in(folder: Path) -> np.ndarray:
@@ -49,7 +51,7 @@ def test_a_video_is_followed_and_all_files_are_written(run_cli: RunCli, clip: Cl
     assert overlaps.mean() > 0.6
     assert sorted(path.name for path in (out / "masks").iterdir()) == [f"{index:05d}.png" for index in range(24)]
     line = json.loads((out / "track.jsonl").read_text().splitlines()[5])
-    assert len(line["channels"]) == 5
+    assert [channel["name"] for channel in line["channels"]] == LIGHT_NAMES
     assert line["state"] in ("tracking", "uncertain", "lost")
 
 
@@ -82,6 +84,38 @@ def test_results_in_a_named_folder_are_replaced_only_when_asked(run_cli: RunCli,
     assert len(boxes_in(Path("out"))) == 2
     assert sorted(path.name for path in Path("out").glob("*.*")) == ["boxes.txt", "notes.txt", "times.txt", "track.jsonl"]
     assert list(Path("out/masks").iterdir()) == []
+
+
+@pytest.mark.parametrize("given", [("--video", "out/annotated.mp4"), ("--frames", "out/masks"), ("--frames", "out/masks/*.png")])
+def test_results_that_are_being_read_are_not_replaced(run_cli: RunCli, clip: Clip, given: tuple[str, str]) -> None:
+    flags = ("--box", clip.start_box, "--headless", "--out", "out")
+    assert run_cli("--video", clip.path, *flags, "--max-frames", 2, "--save-masks").code == 0
+    refused = run_cli(*given, *flags, "--overwrite")
+    assert refused.code == 2
+    assert "another --out" in refused.error
+    assert_complete(Path("out"), 2)
+    assert len(list(Path("out/masks").iterdir())) == 2
+
+
+def test_ctrl_c_before_the_first_frame_leaves_no_file(run_cli: RunCli, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sftrack.session.run_session", interrupted)
+    done = run_cli("--video", clip.path, "--box", clip.start_box, "--headless", "--out", "out", "--save-masks")
+    assert done.code == 130
+    assert "Traceback" not in done.err
+    assert [path for path in Path("out").rglob("*") if path.is_file()] == []
+
+
+def test_ctrl_c_while_the_flags_are_read_is_one_line(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(track_prog: str | None) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sftrack.cli.build_parser", interrupted)
+    done = run_cli("--demo")
+    assert done.code == 130
+    assert done.error == "interrupted"
 
 
 def test_a_part_of_a_video_is_tracked(run_cli: RunCli, clip: Clip) -> None:
@@ -132,10 +166,10 @@ def test_settings_come_from_a_file_and_flags_win(run_cli: RunCli, clip: Clip) ->
     assert "'gpu'" in refused.error
     done = run_cli(*flags, "--device", "cpu", "--out", "one")
     assert done.code == 0
-    assert "1 channels from set.toml" in done.error
+    assert "1 channel from set.toml;" in done.error
     assert [c["name"] for c in json.loads(Path("one/track.jsonl").read_text().splitlines()[1])["channels"]] == ["only"]
-    assert run_cli(*flags, "--device", "cpu", "--preset", "light", "--out", "five").code == 0
-    assert len(json.loads(Path("five/track.jsonl").read_text().splitlines()[1])["channels"]) == 5
+    assert run_cli(*flags, "--device", "cpu", "--preset", "light", "--out", "preset").code == 0
+    assert [c["name"] for c in json.loads(Path("preset/track.jsonl").read_text().splitlines()[1])["channels"]] == LIGHT_NAMES
 
 
 def test_channels_can_be_named_one_by_one(run_cli: RunCli, clip: Clip, tmp_path: Path) -> None:

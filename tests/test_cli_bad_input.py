@@ -30,7 +30,10 @@ BOX = ("--box", "12,10,32,32", "--headless")
         (("--demo", "--max-frames", "many"), ["--max-frames", "'many'"]),
         (("--demo", "--start-frame", "-1"), ["--start-frame"]),
         (("--demo", "--start-frame", "9999"), ["9999"]),
-        (("--demo", "--colour", "red"), ["--colour"]),
+        (("--demo", "--colour", "red"), ["sftrack track: error", "--colour", "see sftrack track --help"]),
+        (("--frames", "a/1.jpg", "a/2.jpg", "a/3.jpg", "--headless"), ["a/2.jpg a/3.jpg", "in quotes"]),
+        (("--demo", "--headless", "--box", "10", "20", "30", "40"), ["20 30 40", "120,80,64,48"]),
+        (("--video", "a" * 300, *BOX), ["nothing there"]),
         (("--video", ""), ["--video", "empty"]),
         (("--demo", "--out", ""), ["--out", "empty"]),
         (("--demo", "--headless", "--preset", "lihgt"), ["'lihgt'", "light"]),
@@ -150,7 +153,7 @@ def test_a_folder_with_a_frame_of_another_size_and_a_broken_one_is_tracked(run_c
     assert tracked in (4, 5)
 
 
-@pytest.mark.parametrize("out", ["taken/out", "/proc/sftrack/out"])
+@pytest.mark.parametrize("out", ["taken/out", "/proc/sftrack/out", "a" * 300])
 def test_an_output_folder_that_cannot_be_made_is_refused(run_cli: RunCli, clip: Clip, out: str) -> None:
     Path("taken").write_text("a file, not a folder")
     done = run_cli("--video", clip.path, *BOX, "--out", out)

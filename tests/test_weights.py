@@ -54,6 +54,13 @@ def test_a_missing_tensor_is_named_with_the_nearest_one() -> None:
         fill(small(), tensors, "there")
 
 
+def test_a_tensor_that_is_unlike_the_missing_one_is_named_too() -> None:
+    tensors = dict(small().state_dict())
+    tensors["something.else"] = tensors.pop("2.weight")
+    with pytest.raises(WeightsError, match=r"lacks '2\.weight' \(1 missing, 1 unexpected: 'something\.else'\)"):
+        fill(small(), tensors, "there")
+
+
 def test_an_unexpected_tensor_is_named_with_the_nearest_one() -> None:
     with pytest.raises(WeightsError, match=r"unknown tensor '2\.bias2', nearest is '2\.bias' \(0 missing, 1 unexpected\)"):
         fill(small(), {**small().state_dict(), "2.bias2": torch.zeros(2)}, "there")

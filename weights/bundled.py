@@ -54,7 +54,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None
         nearest = difflib.get_close_matches(names[0], unexpected if missing else list(wanted), n=1)
         hint = f", nearest is '{nearest[0]}'" if nearest else ""
         what = "lacks" if missing else f"has the unknown tensor{'s' if len(names) > 1 else ''}"
-        others = f": {_first(unexpected)}" if missing and len(unexpected) > 1 else ""
+        others = f": {_first(unexpected)}" if missing and unexpected and unexpected != nearest else ""
         raise WeightsError(
             f"expected the {len(wanted)} tensors of {type(network).__name__}, '{origin}' {what} {_first(names)}{hint} "
             f"({len(missing)} missing, {len(unexpected)} unexpected{others}); use weights made for this network"

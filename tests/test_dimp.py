@@ -475,6 +475,18 @@ def test_constants_come_from_the_checkpoint() -> None:
     bare = dimp.kl_divergence({"filter_size": 4})
     assert isinstance(bare, KLDivergence)
     assert (bare.sigma, bare.min_reg, bare.alpha_eps) == (1.0, 1e-3, 0.0), "what the constructor takes where it is not told"
+    told = dimp.kl_divergence({"normalize_label": True})
+    assert isinstance(told, KLDivergence)
+    assert (published.normalised, told.normalised, bare.normalised) == (True, True, False)
+
+
+def test_a_label_density_sums_to_one_at_the_border_only_if_it_was_trained_so() -> None:
+    centres = torch.tensor([[9.0, 9.0], [0.0, 9.0]])
+    normalised, plain = (KLDivergence(normalised=given).density(centres, 19) for given in (True, False))
+    torch.testing.assert_close(normalised.sum((1, 2)), torch.ones(2), rtol=0.0, atol=1e-6)
+    whole, part = plain.sum((1, 2)).tolist()
+    assert whole == pytest.approx(1.0, abs=1e-3)
+    assert 0.6 < part < 0.8, "half of the density and the column of the centre"
 
 
 def test_a_network_that_computes_something_else_is_refused() -> None:

@@ -78,7 +78,6 @@ OPTIONAL_PARTS = {
     "filter_size": FILTER_SIDE,
     "clf_feat_norm": True,
     "final_conv": True,
-    "normalize_label": True,
     "init_filter_norm": False,
     "init_pool_square": False,
     "init_uni_weight": None,
@@ -108,7 +107,7 @@ def kl_divergence(constructor: Mapping[str, Any]) -> KLDivergence:
     if not constructor:
         return KLDivergence()
     sigma, min_reg, alpha_eps = (constructor.get(key, value) for key, value in (("gauss_sigma", 1.0), *_REGULARISATION))
-    return KLDivergence(sigma=sigma, min_reg=min_reg, alpha_eps=alpha_eps)
+    return KLDivergence(sigma=sigma, normalised=constructor.get("normalize_label", False), min_reg=min_reg, alpha_eps=alpha_eps)
 
 
 def hinge_loss(constructor: Mapping[str, Any]) -> HingeLoss:

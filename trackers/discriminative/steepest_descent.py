@@ -112,11 +112,13 @@ class KLDivergence(SteepestDescent):
 
     Args:
         sigma: its standard deviation in cells.
+        normalised: whether the density over the cells sums to 1, also where part of it lies beyond the map.
     """
 
-    def __init__(self, *, sigma: float = 0.9, min_reg: float = 0.05, alpha_eps: float = 0.05) -> None:
+    def __init__(self, *, sigma: float = 0.9, normalised: bool = True, min_reg: float = 0.05, alpha_eps: float = 0.05) -> None:
         super().__init__(min_reg, alpha_eps)
         self.sigma = sigma
+        self.normalised = normalised
 
     @property
     def peak(self) -> float:
@@ -128,10 +130,10 @@ class KLDivergence(SteepestDescent):
         return scores.flatten(1).softmax(1).view_as(scores)
 
     def density(self, centres_xy: Tensor, cells: int) -> Tensor:
-        """`(n, cells, cells)`, each sums to 1."""
+        """`(n, cells, cells)`."""
         x, y = _distances(centres_xy, cells)
         gaussian = self.peak * torch.exp(-(x.square() + y.square()) / (2.0 * self.sigma**2))
-        return gaussian / (gaussian.sum((1, 2), keepdim=True) + 1e-8)
+        return gaussian / (gaussian.sum((1, 2), keepdim=True) + 1e-8) if self.normalised else gaussian
 
     def around(self, samples: Samples, centres_xy: Tensor) -> Callable[[Tensor], Local]:
         """The KL divergence but for the density's entropy, which is constant."""

@@ -149,6 +149,15 @@ def _open(path: Path, frame_size_wh: tuple[int, int], rate: Fraction) -> tuple[O
         path.open("wb").close()
     except OSError as error:
         raise sink_error(path, error) from error
+    try:
+        return _open_with_best_encoder(path, frame_size_wh, rate)
+    except BaseException:  # Ctrl+C included: an empty file is no video
+        if path.is_file():
+            path.unlink()
+        raise
+
+
+def _open_with_best_encoder(path: Path, frame_size_wh: tuple[int, int], rate: Fraction) -> tuple[OutputContainer, VideoStream, str]:
     reason: Exception | None = None
     for codec_name, options in ENCODERS.items():
         try:
@@ -167,7 +176,6 @@ def _open(path: Path, frame_size_wh: tuple[int, int], rate: Fraction) -> tuple[O
             reason = error
             with contextlib.suppress(av.FFmpegError, OSError):
                 container.close()
-    path.unlink(missing_ok=True)
     raise SinkError(f"expected one of the encoders {', '.join(ENCODERS)} for '{path}', got '{reason}'; go on without the video")
 
 

@@ -216,6 +216,16 @@ def test_group_writes_what_is_asked_for(tmp_path: Path) -> None:
         assert sinks.codec_name == "libx264"
 
 
+def test_ctrl_c_while_the_video_is_opened_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(video_module, "_add_stream", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        open_sinks(tmp_path, frame_size_wh=SIZE_WH, frames_per_second=25)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_group_that_cannot_open_all_leaves_no_thread(tmp_path: Path) -> None:
     (tmp_path / "masks").write_text("in the way")
     threads = threading.active_count()

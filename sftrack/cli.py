@@ -264,6 +264,7 @@ def _track(args: argparse.Namespace) -> int:
                 out_dir,
                 frame_size_wh=source.frame_size_wh,
                 frames_per_second=source.frames_per_second,
+                is_live=source.is_live,
                 video=not args.no_video,
                 masks=args.save_masks,
             ) as sinks:  # which the run closes; here it is for a Ctrl+C before it

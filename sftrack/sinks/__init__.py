@@ -70,6 +70,7 @@ def open_sinks(
     *,
     frame_size_wh: tuple[int, int],
     frames_per_second: float | None,
+    is_live: bool = False,
     video: bool = True,
     masks: bool = False,
 ) -> SinkGroup:
@@ -79,6 +80,7 @@ def open_sinks(
         out_dir: created where it does not exist; files of an earlier run are overwritten.
         frame_size_wh: width and height of the frames in pixels.
         frames_per_second: of the annotated video; 30 where the source has none (None).
+        is_live: show each frame of the annotated video at its time, because some are missing.
         video: write the annotated video.
         masks: write the masks.
 
@@ -96,7 +98,8 @@ def open_sinks(
         opened += [TimesSink(folder / "times.txt")]
         opened += [JsonLinesSink(folder / "track.jsonl")]
         if video:
-            opened += [AnnotatedVideoSink(folder / "annotated.mp4", frame_size_wh=frame_size_wh, frames_per_second=frames_per_second)]
+            annotated = folder / "annotated.mp4"
+            opened += [AnnotatedVideoSink(annotated, frame_size_wh=frame_size_wh, frames_per_second=frames_per_second, is_live=is_live)]
         if masks:
             opened += [MasksSink(folder / "masks")]
     except BaseException:

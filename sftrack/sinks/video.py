@@ -44,7 +44,7 @@ def draw_frame(frame: Frame, result: TrackResult) -> ImageRGB:
 
 
 class AnnotatedVideoSink(BaseSink):
-    """Draws and encodes in a thread of its own, one picture per frame at a constant rate.
+    """Draws and encodes in a thread of its own, one picture per frame: at a constant rate, or each at its time.
 
     The file is written in fragments while it grows, so that it plays also where the program was killed. Odd sizes get one more row or
     column, because the encoding halves the colours' resolution.
@@ -59,18 +59,28 @@ class AnnotatedVideoSink(BaseSink):
         *,
         frame_size_wh: tuple[int, int],
         frames_per_second: float | None = None,
+        is_live: bool = False,
         draw: Draw = draw_frame,
     ) -> None:
         """Create the file and start the encoder.
+
+        Args:
+            path: of the file.
+            frame_size_wh: width and height of the frames in pixels.
+            frames_per_second: at which it plays; 30 where the source has no rate (None).
+            is_live: show each picture at its `time_s`, to the nearest 1/rate: of a camera some frames are missing, and without them
+                everything would go too fast.
+            draw: makes the picture of a frame.
 
         Raises:
             SinkError: it cannot be written, or no encoder is there.
         """
         self.path = Path(path)
-        self._size_wh, self._draw = frame_size_wh, draw
+        self._size_wh, self._is_live, self._draw = frame_size_wh, is_live, draw
         rate = Fraction(frames_per_second or DEFAULT_FRAMES_PER_SECOND).limit_denominator(1001)
         self._container, self._stream, self.codec_name = _open(self.path, frame_size_wh, rate)
         self._written = 0
+        self._start_s, self._last_pts = 0.0, -1
         self._failure: SinkError | None = None
         self._closed = False
         self._waiting: queue.Queue[tuple[Frame, TrackResult] | None] = queue.Queue(QUEUE_LENGTH)
@@ -113,18 +123,26 @@ class AnnotatedVideoSink(BaseSink):
     def _run(self) -> None:
         try:
             while (item := self._waiting.get()) is not None:
-                self._encode(self._draw(*item))
+                self._encode(self._draw(*item), item[0].time_s)
         except Exception as error:
             self._failure = sink_error(self.path, error)
         finally:
             self._finish()
 
-    def _encode(self, image_rgb: ImageRGB) -> None:
+    def _encode(self, image_rgb: ImageRGB, time_s: float) -> None:
         picture = av.VideoFrame.from_ndarray(_to_yuv420(image_rgb, self._size_wh), format="yuv420p")
-        picture.pts, picture.time_base = self._written, 1 / _rate(self._stream)
+        picture.pts, picture.time_base = self._next_pts(time_s), 1 / _rate(self._stream)
         for packet in self._stream.encode(picture):
             self._container.mux(packet)
         self._written += 1
+
+    def _next_pts(self, time_s: float) -> int:
+        """When the picture is shown, in units of 1/rate; always later than the one before."""
+        if not self._written:
+            self._start_s = time_s
+        due = round((time_s - self._start_s) * _rate(self._stream)) if self._is_live else 0
+        self._last_pts = max(due, self._last_pts + 1)
+        return self._last_pts
 
     def _finish(self) -> None:
         try:

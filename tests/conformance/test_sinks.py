@@ -330,6 +330,17 @@ def test_video_plays_in_a_browser_with_the_frames_that_were_given(
         assert float(stream.average_rate or 0) == pytest.approx(expected, rel=1e-4)
 
 
+def test_pictures_of_a_camera_are_shown_when_they_were_taken(tmp_path: Path) -> None:
+    taken_s = [7.0, 7.1, 7.11, 7.5, 7.5, 7.4, 9.0]  # the clock of a camera that was lost may go back
+    with AnnotatedVideoSink(tmp_path / "a.mp4", frame_size_wh=SIZE_WH, frames_per_second=25.0, is_live=True) as sink:
+        for index, time_s in enumerate(taken_s):
+            sink.write(replace(frame(index), time_s=time_s), result(index))
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        shown_s = [float(decoded.time or 0.0) for decoded in container.decode(video=0)]
+    assert shown_s == pytest.approx([0.0, 0.08, 0.12, 0.48, 0.52, 0.56, 2.0], abs=0.021)
+    assert shown_s == sorted(set(shown_s))
+
+
 def test_video_falls_back_to_an_encoder_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video_module, "ENCODERS", {"no_such_encoder": {}, "mpeg4": video_module.ENCODERS["mpeg4"]})
     assert write_plain_video(tmp_path / "a.mp4", SIZE_WH, 30.0) == "mpeg4"

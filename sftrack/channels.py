@@ -12,7 +12,7 @@ import torch
 
 from sftrack.boxes import clip_box, keep_in_frame
 from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, Movable, RegionMask, Tracker
-from sftrack.errors import FrameError
+from sftrack.errors import FrameError, SFTrackError
 from sftrack.workers import TorchWorkers
 
 log = logging.getLogger(__name__)
@@ -23,11 +23,15 @@ Step = Callable[[Tracker], Estimate | None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one step of a tracker brought: an estimate, or why there is none (neither after `init`), and how long it took."""
+    """What one step of a tracker brought: an estimate, or why there is none (neither after `init`), and how long it took.
+
+    `mendable` is the error itself where it is one that a user can act on.
+    """
 
     estimate: Estimate | None
     error: str | None
     seconds: float
+    mendable: SFTrackError | None = None
 
 
 @dataclass
@@ -58,6 +62,7 @@ class Channel:
     def attempt(self, step: Step, frame_size_wh: tuple[int, int]) -> Outcome:
         """Do one step; whatever goes wrong in a tracker stays in its channel."""
         start_s = time.perf_counter()
+        mendable: SFTrackError | None = None
         try:
             with torch.cuda.stream(self.stream):
                 estimate = step(self.tracker)
@@ -67,7 +72,8 @@ class Channel:
         except Exception as failure:
             # A tracker may raise anything (cv2.error, MemoryError, its own): the others go on without it.
             estimate, error = None, f"{type(failure).__name__}: {failure}".splitlines()[0]
-        return Outcome(estimate if error is None else None, error, time.perf_counter() - start_s)
+            mendable = failure if isinstance(failure, SFTrackError) else None
+        return Outcome(estimate if error is None else None, error, time.perf_counter() - start_s, mendable)
 
     def take(self, outcome: Outcome) -> None:
         """Put an outcome on record."""
@@ -118,12 +124,20 @@ class ChannelPool:
         self._begun_on: ImageRGB | None = None
 
     def init(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
-        """Start every channel on a frame."""
+        """Start every channel on a frame.
+
+        Raises:
+            SFTrackError: none of them can start, for reasons that a user can act on (the first one's is given).
+        """
         self._forget()
         for channel in self.channels:
             channel.failures = channel.restarts = channel.frames_off = 0
             channel.started = False
-        self._start(self.channels, image_rgb, box_xywh)
+        outcomes = self._tried(self.channels, image_rgb, box_xywh)
+        reasons = [outcome.mendable for _, outcome in outcomes if outcome.mendable is not None]
+        if reasons and len(reasons) == len(self.channels):
+            raise reasons[0]
+        self._record_start(outcomes)
         for channel in self.channels:
             channel.estimate = Estimate(box_xywh.copy(), 1.0) if channel.error is None else None
 
@@ -157,7 +171,7 @@ class ChannelPool:
             channel.frames_off = 0
             if channel.name in self._begun:  # it went on to the next frame from where it should not have been
                 _ended(self._begun.pop(channel.name))
-        self._start(channels, image_rgb, box_xywh, again=True)
+        self._record_start(self._tried(channels, image_rgb, box_xywh, again=True))
         for channel, (estimate, error) in zip(channels, before, strict=True):
             channel.restarts += channel.error is None
             # What it said about this frame, or why it could not, still holds.
@@ -165,7 +179,11 @@ class ChannelPool:
         if self._begun_on is not None:
             self._begin([channel for channel in channels if channel.started], self._begun_on)
 
-    def _start(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH, *, again: bool = False) -> None:
+    def _tried(
+        self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH, *, again: bool = False
+    ) -> list[tuple[Channel, Outcome]]:
+        """Start some channels, or with `again` let those that can be moved go on from the box."""
+
         def start(tracker: Tracker) -> None:
             tracker.init(image_rgb, box_xywh)
 
@@ -176,8 +194,13 @@ class ChannelPool:
         def step(channel: Channel) -> Step:
             return move if again and channel.started and isinstance(channel.tracker, Movable) else start
 
-        for channel, started in [(channel, self._submit(channel, step(channel), image_rgb)) for channel in _slowest_first(channels)]:
-            channel.take(started.result())
+        begun = [(channel, self._submit(channel, step(channel), image_rgb)) for channel in _slowest_first(channels)]
+        return [(channel, started.result()) for channel, started in begun]
+
+    @staticmethod
+    def _record_start(outcomes: list[tuple[Channel, Outcome]]) -> None:
+        for channel, outcome in outcomes:
+            channel.take(outcome)
             channel.started = channel.started or channel.error is None
 
     def _begin(self, channels: list[Channel], image_rgb: ImageRGB) -> None:

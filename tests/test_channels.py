@@ -9,7 +9,7 @@ import pytest
 
 from sftrack.channels import Channel, ChannelPool
 from sftrack.contracts import Estimate, RegionMask
-from sftrack.errors import FrameError
+from sftrack.errors import FrameError, MissingWeightsError, TrackerProcessError
 from sftrack.workers import TorchWorkers
 from tests.targets import Scripted
 
@@ -165,6 +165,34 @@ def test_every_failure_is_counted_and_the_log_says_it_once(pool_of: Callable[...
         pool.update(IMAGE)
     assert pool.channels[0].failures == 5
     assert [record.getMessage() for record in caplog.records] == ["channel bad failed and is left out: RuntimeError: broken"]
+
+
+class Refusing(Scripted):
+    """Cannot start, for a reason of its own."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__([GOOD])
+        self.reason = reason
+
+    def init(self, image_rgb: np.ndarray, box_xywh: np.ndarray) -> None:
+        raise self.reason
+
+
+def test_where_no_channel_can_start_what_the_user_can_mend_is_an_error_and_not_a_warning(
+    pool_of: Callable[..., ChannelPool], caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = pool_of(a=Refusing(MissingWeightsError("fetch them")), b=Refusing(TrackerProcessError("install it")))
+    with pytest.raises((MissingWeightsError, TrackerProcessError)):
+        pool.init(IMAGE, BOX)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("other", [Scripted([GOOD]), Refusing(RuntimeError("broken"))], ids=["that starts", "that breaks"])
+def test_beside_another_channel_one_that_cannot_start_is_left_out(pool_of: Callable[..., ChannelPool], other: Scripted) -> None:
+    """What broke may start on a later frame."""
+    pool = pool_of(missing=Refusing(MissingWeightsError("fetch them")), other=other)
+    pool.init(IMAGE, BOX)
+    assert channel(pool, "missing").error == "MissingWeightsError: fetch them"
 
 
 def test_a_channel_that_cannot_start_is_left_out_until_it_is_restarted(pool_of: Callable[..., ChannelPool]) -> None:

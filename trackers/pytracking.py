@@ -53,7 +53,7 @@ class PyTracking(BoxTracker):
     def __init__(
         self,
         *,
-        tracker: str,
+        tracker: str = "",
         root: str | Path | None = None,
         python: str | Path | None = None,
         time_limit_s: float = 30.0,

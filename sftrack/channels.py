@@ -69,8 +69,8 @@ class Channel:
             error = None if estimate is None else _defect(estimate, frame_size_wh)
             if estimate is not None and error is None:  # what is cut out for a box is as large as the box
                 estimate = replace(estimate, box_xywh=keep_in_frame(estimate.box_xywh, frame_size_wh))
-        except Exception as failure:
-            # A tracker may raise anything (cv2.error, MemoryError, its own): the others go on without it.
+        except (Exception, SystemExit) as failure:
+            # A tracker may raise anything (cv2.error, MemoryError, its own) and some call exit(): the others go on without it.
             estimate, error = None, f"{type(failure).__name__}: {failure}".splitlines()[0]
             mendable = failure if isinstance(failure, SFTrackError) else None
         return Outcome(estimate if error is None else None, error, time.perf_counter() - start_s, mendable)

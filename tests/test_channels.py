@@ -69,6 +69,7 @@ def test_channels_run_at_the_same_time_outside_the_callers_thread(pool_of: Calla
     [
         (RuntimeError("broken\nand more"), "RuntimeError: broken"),
         (MemoryError(), "MemoryError"),
+        (SystemExit("no GPU"), "SystemExit: no GPU"),
         ((np.nan, 1, 2, 3), "not finite or empty"),
         ((1, 1, np.inf, 3), "not finite or empty"),
         ((10, 10, 0, 5), "not finite or empty"),
@@ -86,6 +87,7 @@ def test_channels_run_at_the_same_time_outside_the_callers_thread(pool_of: Calla
     ids=[
         "raises",
         "no memory",
+        "exits",
         "nan",
         "infinite",
         "no width",

@@ -1,6 +1,5 @@
 """ATOM (Danelljan et al., CVPR 2019) with ResNet-18: a filter that is learned while tracking finds the target, an IoU-Net fits the box."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from sftrack.engine import on_device
 from .checkpoints import Weights, load_into, load_state_dict
 from .discriminative.atom_settings import ATOMSettings
 from .discriminative.iou_net import IoUNet
-from .discriminative.learned_filter import LearnedFilter
+from .discriminative.learned_filter import LearnedFilter, random_start
 from .discriminative.localisation import Flag, localise
 from .discriminative.online_filter import gaussian_labels, rms_normalised, upsampling
 from .discriminative.patches import vector
@@ -109,8 +108,7 @@ class ATOM(DiscriminativeTracker):
         """Learn from the first frame's features `(N, C, H, W)`, in which the target is moved by pixels of the crop `(N, 2)`, y and x."""
         settings, state = self._settings, self._state
         channels = settings.compressed_channels
-        projection = torch.randn((channels, features.shape[1], 1, 1), generator=self._generator) / math.sqrt(features.shape[1])
-        weight = torch.randn((1, channels, FILTER_SIDE, FILTER_SIDE), generator=self._generator) / (channels * FILTER_SIDE**2)
+        weight, projection = random_start(features.shape[1], channels, FILTER_SIDE, self._generator)
         given_weight, given_projection = self._initial
         offset = torch.from_numpy(state.position - np.rint(state.position))
         self._filter = LearnedFilter(

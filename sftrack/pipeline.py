@@ -18,7 +18,7 @@ from sftrack.channels import Channel, ChannelPool
 from sftrack.combine import Combiner, Evidence, agree, fuse, leader, majority
 from sftrack.config import PipelineConfig, resolve_device
 from sftrack.contracts import BoxXYWH, ChannelResult, ImageRGB, SoftMask, State, Tracker, TrackResult
-from sftrack.errors import NotInitialisedError
+from sftrack.errors import ConfigError, NotInitialisedError
 from sftrack.feat2seg import Segmenter
 from sftrack.presets import channels_of, create_channels, resolve_preset
 from sftrack.seg2box import BoxEvidence, BoxReader, vote_map
@@ -92,7 +92,14 @@ class SFTracker:
         combiner: Combiner | None = None,
         box_reader: BoxReader | None = None,
     ) -> None:
-        """Join channels to one tracker; the networks are those of the package unless others are given."""
+        """Join channels to one tracker; the networks are those of the package unless others are given.
+
+        Raises:
+            ConfigError: no channels.
+        """
+        if not channels:
+            raise ConfigError("expected at least one channel, got none; give trackers by name")
+        self._closed = False
         self.config = config or PipelineConfig()
         self.device = device
         self.last_step: Step | None = None
@@ -141,7 +148,9 @@ class SFTracker:
 
         Raises:
             FrameError, BoxError: an image or box that cannot be tracked.
+            NotInitialisedError: the tracker was closed.
         """
+        self._check_open()
         checked_image(image_rgb)
         frame_size_wh = (image_rgb.shape[1], image_rgb.shape[0])
         box = checked_box(box_xywh, frame_size_wh)
@@ -163,12 +172,15 @@ class SFTracker:
                 is fused, which changes no result and keeps all cores busy. The next call must be for that very array.
 
         Raises:
-            NotInitialisedError: `init` was not called.
+            NotInitialisedError: `init` was not called, or the tracker was closed.
             FrameError: an image of another size or type than the first one, or not the one that was announced.
         """
+        self._check_open()
         if self._target is None:
             raise NotInitialisedError("call init(image_rgb, box_xywh) before update(image_rgb)")
         checked_image(image_rgb, self._frame_size_wh)
+        if upcoming_rgb is not None:
+            checked_image(upcoming_rgb, self._frame_size_wh)
         self._timings_s = {}
         live: list[Channel] = []
         weights = np.zeros(0)
@@ -186,7 +198,8 @@ class SFTracker:
         return self._result(with_mask, live, weights)
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads. The tracker cannot be used any more."""
+        self._closed = True
         self._channel_workers.close()
         self._workers.close()
 
@@ -196,10 +209,14 @@ class SFTracker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise NotInitialisedError("this tracker was closed; make a new one")
+
     def _begin(self, upcoming_rgb: ImageRGB | None) -> None:
         """Let the channels go on to the next frame, if it is known already."""
         if upcoming_rgb is not None:
-            self._pool.begin(checked_image(upcoming_rgb, self._frame_size_wh))
+            self._pool.begin(upcoming_rgb)
 
     def _window_on(self, box_xywh: BoxXYWH) -> Window:
         if self.config.view == "frame":

@@ -16,7 +16,7 @@ from sftrack import PipelineConfig, SFTracker
 from sftrack.boxes import iou
 from sftrack.combine import Combiner
 from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, RegionMask, Tracker, TrackResult
-from sftrack.errors import BoxError, FrameError, NotInitialisedError
+from sftrack.errors import BoxError, ConfigError, FrameError, NotInitialisedError
 from sftrack.feat2seg import Segmenter
 from sftrack.feat2seg_net import Feat2Seg
 from sftrack.pipeline import OUTVOTED_AFTER
@@ -450,6 +450,26 @@ def test_a_channel_that_stays_off_the_target_goes_back_to_it(tracker_of: MakeTra
     assert restarts[-1] >= 1
     assert [channel.restarts for channel in results[-1].channels[:2]] == [0, 0]
     assert float(iou(astray.started_on[-1], CLIP.boxes_xywh).max()) > 0.6, "from the fused box"
+
+
+def test_a_tracker_without_channels_or_closed_says_so(tracker_of: MakeTracker) -> None:
+    with pytest.raises(ConfigError, match="at least one channel"):
+        SFTracker({})
+    tracker = tracker_of({"a": following()})
+    tracker.init(CLIP.images_rgb[0], CLIP.boxes_xywh[0])
+    tracker.close()
+    for use in (lambda: tracker.update(CLIP.images_rgb[1]), lambda: tracker.init(CLIP.images_rgb[0], CLIP.boxes_xywh[0])):
+        with pytest.raises(NotInitialisedError, match="closed"):
+            use()
+
+
+def test_an_upcoming_frame_of_another_size_is_refused_before_anything_is_done(tracker_of: MakeTracker) -> None:
+    channel = following()
+    tracker = tracker_of({"a": channel})
+    tracker.init(CLIP.images_rgb[0], CLIP.boxes_xywh[0])
+    with pytest.raises(FrameError, match="expected"):
+        tracker.update(CLIP.images_rgb[1], upcoming_rgb=CLIP.images_rgb[2][:-4])
+    np.testing.assert_allclose(tracker.update(CLIP.images_rgb[1]).channels[0].box_xywh, CLIP.boxes_xywh[1])  # type: ignore[arg-type]
 
 
 def test_channels_that_agree_for_some_frames_outvote_what_the_combination_believes(

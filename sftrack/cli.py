@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from sftrack.arguments import a_text, at_least
 from sftrack.errors import BoxError, ConfigError, SFTrackError, SinkError
 
 if TYPE_CHECKING:
@@ -143,14 +144,14 @@ def build_parser(track_prog: str | None = None) -> argparse.ArgumentParser:
 
 def _add_input_flags(track: argparse.ArgumentParser) -> None:
     source = track.add_argument_group("what to track").add_mutually_exclusive_group(required=True)
-    source.add_argument("--video", metavar="FILE", type=_given, help="a video file")
-    source.add_argument("--frames", metavar="DIR", type=_given, help="a folder of images, or a glob in quotes")
-    source.add_argument("--camera", metavar="N|URL", type=_given, help="device number, or an RTSP or HTTP address")
+    source.add_argument("--video", metavar="FILE", type=a_text, help="a video file")
+    source.add_argument("--frames", metavar="DIR", type=a_text, help="a folder of images, or a glob in quotes")
+    source.add_argument("--camera", metavar="N|URL", type=a_text, help="device number, or an RTSP or HTTP address")
     source.add_argument("--demo", action="store_true", help="a clip made on the spot, with its start box")
     where = track.add_argument_group("where in it")
     where.add_argument("--box", metavar="x,y,w,h", help="the target in the first frame, in pixels (0-based, x,y top-left; floats allowed)")
-    where.add_argument("--start-frame", metavar="N", type=_count(0), default=0, help="begin with this frame (0-based; default 0)")
-    where.add_argument("--max-frames", metavar="N", type=_count(1), help="end after this many frames")
+    where.add_argument("--start-frame", metavar="N", type=at_least(0), default=0, help="begin with this frame (0-based; default 0)")
+    where.add_argument("--max-frames", metavar="N", type=at_least(1), help="end after this many frames")
 
 
 def _add_tracker_flags(track: argparse.ArgumentParser) -> None:
@@ -162,14 +163,14 @@ def _add_tracker_flags(track: argparse.ArgumentParser) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        type=_given,
+        type=a_text,
         help="a tracker instead of the preset's (docs/trackers.md), or pytracking:dimp/dimp50; may be repeated",
     )
     group.add_argument(
-        "--pytracking-root", metavar="DIR", type=_given, help="checkout of PyTracking for such channels (default: PYTRACKING_ROOT)"
+        "--pytracking-root", metavar="DIR", type=a_text, help="checkout of PyTracking for such channels (default: PYTRACKING_ROOT)"
     )
     group.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, mps")
-    group.add_argument("--config", metavar="FILE.toml", type=_given, help="settings (docs/cli.md); the flags above win over it")
+    group.add_argument("--config", metavar="FILE.toml", type=a_text, help="settings (docs/cli.md); the flags above win over it")
 
 
 def _add_output_flags(track: argparse.ArgumentParser) -> None:
@@ -179,32 +180,13 @@ def _add_output_flags(track: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="no viewer (default: where there is no display); needs --box, except with --demo",
     )
-    group.add_argument("--out", metavar="DIR", type=_given, help="results folder (default: runs/NAME of the source, then runs/NAME-2, ...)")
+    group.add_argument("--out", metavar="DIR", type=a_text, help="results folder (default: runs/NAME of the source, then runs/NAME-2, ...)")
     group.add_argument("--overwrite", action="store_true", help="replace the results that --out already holds")
     group.add_argument("--save-masks", action="store_true", help="write masks/NNNNN.png per frame")
     group.add_argument("--no-video", action="store_true", help="do not write annotated.mp4")
     group.add_argument("--verbose", action="store_true", help="say more on stderr")
     group.add_argument("--debug", action="store_true", help="say everything, with the traceback of an error")
     group.add_argument("--version", action="version", version=f"sftrack {_version()}")
-
-
-def _given(text: str) -> str:
-    """Converter for argparse: not empty, as what a script passes for an unset variable would be."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("expected a value, got an empty text")
-    return text
-
-
-class _count:  # noqa: N801  (a converter, used like `int`)
-    """Converter for argparse: a whole number of at least `least`."""
-
-    def __init__(self, least: int) -> None:
-        self.least = least
-
-    def __call__(self, text: str) -> int:
-        if not text.strip().isdecimal() or int(text) < self.least:
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least {self.least}, got '{text}'")
-        return int(text)
 
 
 def _version() -> str:

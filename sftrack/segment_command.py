@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sftrack.arguments import a_path
 from sftrack.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,24 +35,17 @@ def add_segment_command(commands: "argparse._SubParsersAction[Any]") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--masks", metavar="DIR", type=_path, action="append", required=True, help="masks of a method; once per method")
-    parser.add_argument("--frames", metavar="DIR", type=_path, required=True, help="the pictures that the masks belong to")
-    parser.add_argument("--gt", metavar="DIR", type=_path, help="true masks: print J, F and TCONT per video, before and after")
-    parser.add_argument("--out", metavar="DIR", type=_path, help="where the new masks go, as 0/255 PNG")
-    parser.add_argument("--weights", metavar="FILE", type=_path, help="how much each method counts, from --learn (default: the same)")
-    parser.add_argument("--learn", metavar="FILE", type=_path, help="learn those weights from the videos; needs --gt, writes no masks")
+    parser.add_argument("--masks", metavar="DIR", type=a_path, action="append", required=True, help="masks of a method; once per method")
+    parser.add_argument("--frames", metavar="DIR", type=a_path, required=True, help="the pictures that the masks belong to")
+    parser.add_argument("--gt", metavar="DIR", type=a_path, help="true masks: print J, F and TCONT per video, before and after")
+    parser.add_argument("--out", metavar="DIR", type=a_path, help="where the new masks go, as 0/255 PNG")
+    parser.add_argument("--weights", metavar="FILE", type=a_path, help="how much each method counts, from --learn (default: the same)")
+    parser.add_argument("--learn", metavar="FILE", type=a_path, help="learn those weights from the videos; needs --gt, writes no masks")
     parser.add_argument("--soft", action="store_true", help="write soft masks, 0 to 255")
     parser.add_argument("--overwrite", action="store_true", help="replace the masks in --out, or the file of --learn")
     parser.add_argument("--verbose", action="store_true", help="say more on stderr")
     parser.add_argument("--debug", action="store_true", help="say everything, with the traceback of an error")
     parser.set_defaults(run=run_segment)
-
-
-def _path(text: str) -> Path:
-    """Converter for argparse: a path that is not empty, as what a script passes for an unset variable would be."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("expected a path, got an empty text")
-    return Path(text)
 
 
 def run_segment(args: argparse.Namespace) -> int:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sftrack.arguments import Subcommands
 from sftrack.errors import ConfigError, WeightsError
-from sftrack.subcommands import Subcommands
 
 if TYPE_CHECKING:
     from .registry import WeightsFile

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sftrack.arguments import Subcommands, a_path, at_least
 from sftrack.errors import ConfigError, SourceError
-from sftrack.subcommands import Subcommands
 
 _EXAMPLES = """\
 examples:
@@ -36,7 +36,7 @@ def add_bench_command(commands: "argparse._SubParsersAction[Any]") -> None:
     run = bench.add("run", _run, "run trackers over data sets, or go on where a run ended")
     _add_data_flags(run)
     _add_run_flags(run)
-    run.add_argument("--runs", metavar="N", type=_count, default=1, help="so many runs with seeds that follow each other (default 1)")
+    run.add_argument("--runs", metavar="N", type=at_least(1), default=1, help="so many runs with seeds that follow each other (default 1)")
     run.add_argument("--replay", action="store_true", help="fuse boxes that the presets' trackers made alone; they are run where missing")
     check = bench.add("check", _check, "say what of the data sets lies on the disk, and what is wrong with it")
     _add_data_flags(check, all_by_default=True)
@@ -50,7 +50,7 @@ def add_bench_command(commands: "argparse._SubParsersAction[Any]") -> None:
     compare.add_argument(
         "results", metavar="[NAME=]DIR", type=_named, nargs="+", help="folder of results as such a program has written it, at any level"
     )
-    compare.add_argument("--truth", metavar="DIR", type=_path, help="true boxes as <sequence>.txt, where the images are not at hand")
+    compare.add_argument("--truth", metavar="DIR", type=a_path, help="true boxes as <sequence>.txt, where the images are not at hand")
     _add_report_flags(compare)
     export = bench.add("export", _export, "results as the tools and servers of others take them")
     _add_export_flags(export)
@@ -65,7 +65,7 @@ def _add_data_flags(parser: argparse.ArgumentParser, *, all_by_default: bool = F
         help="otb, otb2013, otb50, uav123, uav123-10fps, nfs, nfs240, got10k, got10k-test, trackingnet, lasot, davis; may be repeated"
         + (" (default: all that are found)" if all_by_default else ""),
     )
-    parser.add_argument("--root", metavar="DIR", type=_path, required=True, help="the data set's folder, or the one that it lies in")
+    parser.add_argument("--root", metavar="DIR", type=a_path, required=True, help="the data set's folder, or the one that it lies in")
     parser.add_argument("--sequence", metavar="NAME", action="append", default=[], help="only this sequence; may be repeated")
 
 
@@ -80,7 +80,9 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="DIR", type=_place, default=Path("results"), help="folder or fsspec address of all results (default: results)"
     )
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto (default), cpu, cuda, mps; cuda takes all GPUs in turn")
-    parser.add_argument("--jobs", metavar="N", type=_count, default=1, help="so many sequences at a time, each in a process (default 1)")
+    parser.add_argument(
+        "--jobs", metavar="N", type=at_least(1), default=1, help="so many sequences at a time, each in a process (default 1)"
+    )
     parser.add_argument("--engine", choices=("process", "ray"), default="process", help="ray: on many machines (extra 'distributed')")
     parser.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster, or auto (default: one on this machine)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of all random numbers (default 0)")
@@ -94,10 +96,10 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_report_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--benchmark", metavar="NAME", action="append", help="as in `run`; may be repeated (default: all with results)")
-    parser.add_argument("--out", metavar="DIR", type=_path, default=Path("results"), help="folder of our results (default: results)")
-    parser.add_argument("--root", metavar="DIR", type=_path, help="folder of the data sets (default: where the results were made)")
+    parser.add_argument("--out", metavar="DIR", type=a_path, default=Path("results"), help="folder of our results (default: results)")
+    parser.add_argument("--root", metavar="DIR", type=a_path, help="folder of the data sets (default: where the results were made)")
     parser.add_argument("--tracker", metavar="NAME", action="append", default=[], help="only this of our results; may be repeated")
-    parser.add_argument("--to", metavar="DIR", type=_path, help="folder of the report (default: OUT/report)")
+    parser.add_argument("--to", metavar="DIR", type=a_path, help="folder of the report (default: OUT/report)")
     parser.add_argument(
         "--conventions", metavar="NAME", help="judge as this toolkit does (docs/benchmark-mode.md; default: the benchmark's)"
     )
@@ -108,34 +110,19 @@ def _add_export_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", metavar="NAME", required=True, help="pytracking, got10k, trackingnet or lasot")
     parser.add_argument("--benchmark", metavar="NAME", required=True, help="as in `run`")
     parser.add_argument("--tracker", metavar="NAME", action="append", default=[], help="only this; may be repeated (default: all)")
-    parser.add_argument("--out", metavar="DIR", type=_path, default=Path("results"), help="folder of our results (default: results)")
-    parser.add_argument("--to", metavar="DIR", type=_path, required=True, help="folder to make, or one that is empty")
-
-
-def _path(text: str) -> Path:
-    """Converter for argparse: a path that is not empty, as what a script passes for an unset variable would be."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("expected a path, got an empty text")
-    if "://" in text:
-        raise argparse.ArgumentTypeError(f"expected a path on this machine, got the address '{text}'; copy what is there to a folder first")
-    return Path(text).expanduser()
+    parser.add_argument("--out", metavar="DIR", type=a_path, default=Path("results"), help="folder of our results (default: results)")
+    parser.add_argument("--to", metavar="DIR", type=a_path, required=True, help="folder to make, or one that is empty")
 
 
 def _place(text: str) -> str | Path:
     """Converter for argparse: an address for fsspec, or a path."""
-    return text if "://" in text else _path(text)
+    return text if "://" in text else a_path(text)
 
 
 def _named(text: str) -> tuple[str | None, Path]:
     """Converter for argparse: a folder, and the name that was given to it."""
     name, sign, folder = text.rpartition("=")
-    return name if sign else None, _path(folder)
-
-
-def _count(text: str) -> int:
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got '{text}'")
-    return int(text)
+    return name if sign else None, a_path(folder)
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -1,8 +1,36 @@
-"""A command of `sftrack` with commands below it, as `bench` and `weights` are."""
+"""What our command lines share: converters of values, and commands with commands below them, as `bench` and `weights` are."""
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+
+def a_text(text: str) -> str:
+    """Converter for argparse: not empty, as what a script passes for an unset variable would be."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a value, got an empty text")
+    return text
+
+
+def a_path(text: str) -> Path:
+    """Converter for argparse: a path on this machine, not empty; `~` is the user's folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a path, got an empty text")
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"expected a path on this machine, got the address '{text}'; copy what is there to a folder first")
+    return Path(text).expanduser()
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Converter for argparse: a whole number of at least `least`."""
+
+    def convert(text: str) -> int:
+        if not text.strip().isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got '{text}'")
+        return int(text)
+
+    return convert
 
 
 class Subcommands:

@@ -13,8 +13,9 @@ LIGHT: tuple[ChannelConfig, ...] = (
     ChannelConfig("online-careful", "online", {"caution": 1.0}),
     ChannelConfig("flow", "flow", {"keeps_aspect": False}),
     ChannelConfig("template", "template"),
+    ChannelConfig("dcf", "dcf", {"window_px": 160.0, "padding": 2.0, "scales": 7, "scale_step": 1.05, "constraint": 2, "rate": 0.02}),
 )
-"""Four channels that need no download; docs/channels.md has the measurements behind the choice."""
+"""Five channels that need no download; docs/channels.md has the measurements behind the choice."""
 
 _CALM = {"temperature": 8.0}
 """NanoTrack's score is nearly always close to 1; softened, it says how sure the tracker is."""

@@ -60,7 +60,7 @@ def test_every_preset_can_be_built(preset: str) -> None:
 
 def test_no_two_channels_of_light_are_alike() -> None:
     configs = channels_of("light")
-    assert len({(config.tracker, *sorted(config.params.items())) for config in configs}) == len(configs) == 4
+    assert len({(config.tracker, *sorted(config.params.items())) for config in configs}) == len(configs) == 5
 
 
 @pytest.mark.usefixtures("weights_folder")

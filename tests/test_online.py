@@ -18,11 +18,13 @@ from sftrack.boxes import center_xy, iou
 from sftrack.contracts import ImageRGB, Movable
 from sftrack.datasets import read_sequence
 from sftrack.errors import BoxError, ConfigError, NotInitialisedError, WeightsError
+from sftrack.feat2seg_net import Feat2Seg
 from sftrack.metrics import success_auc
 from sftrack.mobilenet_v3 import MobileNetV3
 from sftrack.trackers import create
 from sftrack.trackers.discriminative.box_regression import MAX_CHANGE, BoxRegressor, Level
 from sftrack.trackers.online import SEARCH_AREA, Online
+from sftrack.weights.bundled import bundled_path, load_network
 from tests.targets import Clip, Scene, clip_along, straight_clip, texture
 
 # The box regressor
@@ -230,7 +232,8 @@ def test_both_engines_agree(monkeypatch: pytest.MonkeyPatch, tracker: Online) ->
     clip = straight_clip(10)
     expected, _ = follow(tracker, clip.images_rgb, clip.boxes_xywh[0])
     monkeypatch.setattr(engine, "has_onnxruntime", lambda: False)
-    boxes, _ = follow(Online(), clip.images_rgb, clip.boxes_xywh[0])
+    weights = load_network(Feat2Seg(), bundled_path("feat2seg")).backbone.state_dict()
+    boxes, _ = follow(Online(weights=weights), clip.images_rgb, clip.boxes_xywh[0])
     np.testing.assert_allclose(boxes, expected, atol=1.0)
 
 

@@ -5,6 +5,7 @@ features, learned on the first frame as in MDNet, fits the box. Nothing is downl
 """
 
 import math
+from functools import cache
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from sftrack.boxes import box_around, center_xy, checked_box
 from sftrack.contracts import BoxXYWH, ImageRGB
-from sftrack.engine import fastest_engine, fold
+from sftrack.engine import Engine, fastest_engine, fold
 from sftrack.errors import ConfigError, NotInitialisedError
 from sftrack.feat2seg_net import Feat2Seg
 from sftrack.mobilenet_v3 import MobileNetV3
@@ -91,8 +92,7 @@ class Online(BoxTracker):
         if not 0.0 <= caution < math.inf:
             raise ConfigError(f"expected caution as a number from 0, got {caution}")
         self._seed, self._train_skipping, self._caution = seed, train_skipping, caution
-        network = fold(Pyramid(_backbone(weights)).eval()).requires_grad_(False)
-        self._engine = fastest_engine(network, [torch.zeros(1, 3, CROP_PX, CROP_PX)])
+        self._engine = _bundled_engine() if weights is None else _engine(weights)
         self._upsampling = upsampling(CELLS, CROP_PX).float()
 
     @torch.no_grad()
@@ -195,9 +195,13 @@ def _sample(maps: Maps) -> Tensor:
     return rms_normalised(maps[1])
 
 
-def _backbone(weights: Weights) -> MobileNetV3:
+@cache
+def _bundled_engine() -> Engine:
+    """With the backbone that the package ships: one for all, since it keeps nothing of a frame."""
+    return _engine(load_network(Feat2Seg(), bundled_path("feat2seg")).backbone.state_dict())
+
+
+def _engine(weights: Weights) -> Engine:
     backbone = MobileNetV3(9)
-    if weights is None:
-        weights = load_network(Feat2Seg(), bundled_path("feat2seg")).backbone.state_dict()
     load_into(backbone, load_state_dict(weights, "online"), "online")
-    return backbone
+    return fastest_engine(fold(Pyramid(backbone).eval()).requires_grad_(False), [torch.zeros(1, 3, CROP_PX, CROP_PX)])

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -167,11 +167,12 @@ class ChannelPool:
     def restart(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         """Let some channels go on from the fused box of the current frame: those that can be are moved, the others initialised again."""
         before = [(channel.estimate, channel.error) for channel in channels]
+        ahead = {channel.name for channel in channels if channel.name in self._begun}  # on the next frame, from where they should not be
         for channel in channels:
             channel.frames_off = 0
-            if channel.name in self._begun:  # it went on to the next frame from where it should not have been
+            if channel.name in ahead:
                 _ended(self._begun.pop(channel.name))
-        self._record_start(self._tried(channels, image_rgb, box_xywh, again=True))
+        self._record_start(self._tried(channels, image_rgb, box_xywh, again=True, ahead=ahead))
         for channel, (estimate, error) in zip(channels, before, strict=True):
             channel.restarts += channel.error is None
             # What it said about this frame, or why it could not, still holds.
@@ -180,19 +181,20 @@ class ChannelPool:
             self._begin([channel for channel in channels if channel.started], self._begun_on)
 
     def _tried(
-        self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH, *, again: bool = False
+        self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH, *, again: bool = False, ahead: Container[str] = ()
     ) -> list[tuple[Channel, Outcome]]:
-        """Start some channels, or with `again` let those that can be moved go on from the box."""
+        """Start some channels, or with `again` let those that can be moved go on from the box; those `ahead` have seen the next frame."""
 
         def start(tracker: Tracker) -> None:
             tracker.init(image_rgb, box_xywh)
 
-        def move(tracker: Tracker) -> None:
+        def move(tracker: Tracker, forget_last: bool) -> None:
             assert isinstance(tracker, Movable)
-            tracker.move_to(box_xywh)
+            tracker.move_to(box_xywh, forget_last=forget_last)
 
         def step(channel: Channel) -> Step:
-            return move if again and channel.started and isinstance(channel.tracker, Movable) else start
+            moves = again and channel.started and isinstance(channel.tracker, Movable)
+            return partial(move, forget_last=channel.name in ahead) if moves else start
 
         begun = [(channel, self._submit(channel, step(channel), image_rgb)) for channel in _slowest_first(channels)]
         return [(channel, started.result()) for channel, started in begun]

@@ -110,9 +110,12 @@ class Tracker(Protocol):
 
 @runtime_checkable
 class Movable(Protocol):
-    """A tracker that never changes its idea of the target: one that went astray is moved, so that it goes on looking for the same thing."""
+    """A tracker that, when it went astray, is moved and not started again, so that it goes on looking for the same thing.
 
-    def move_to(self, box_xywh: BoxXYWH) -> None: ...
+    `forget_last`: the last frame was looked at from where it should not have been, and comes once more; nothing that it taught may stay.
+    """
+
+    def move_to(self, box_xywh: BoxXYWH, *, forget_last: bool = False) -> None: ...
 
 
 @dataclass(frozen=True)

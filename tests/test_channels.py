@@ -235,9 +235,11 @@ def test_a_tracker_that_can_be_moved_is_not_initialised_again(pool_of: Callable[
         def __init__(self, *answers: object, failing_inits: int = 0) -> None:
             super().__init__(answers, failing_inits=failing_inits)
             self.moved_to: list[np.ndarray] = []
+            self.forgot: list[bool] = []
 
-        def move_to(self, box_xywh: np.ndarray) -> None:
+        def move_to(self, box_xywh: np.ndarray, *, forget_last: bool = False) -> None:
             self.moved_to.append(box_xywh.copy())
+            self.forgot.append(forget_last)
 
     fixed, late = Fixed(GOOD), Fixed(GOOD, failing_inits=1)
     pool = pool_of(fixed=fixed, late=late)
@@ -248,6 +250,9 @@ def test_a_tracker_that_can_be_moved_is_not_initialised_again(pool_of: Callable[
     np.testing.assert_array_equal(fixed.moved_to, [BOX + 2])
     np.testing.assert_array_equal(late.started_on, [BOX + 2], "what never started cannot be moved")
     assert [channel.restarts for channel in pool.channels] == [1, 1]
+    pool.begin(IMAGE)
+    pool.restart(pool.channels[:1], IMAGE, BOX)
+    assert fixed.forgot == [False, True], "only a frame that it was sent ahead to"
 
 
 def test_a_restart_that_fails_is_a_failure_and_no_restart(pool_of: Callable[..., ChannelPool]) -> None:

@@ -180,6 +180,21 @@ def test_it_goes_on_from_another_box_with_what_it_learned(tracker: Online) -> No
     assert estimates[-1].score > 0.4
 
 
+def test_what_a_frame_taught_from_the_wrong_place_is_forgotten() -> None:
+    """The pipeline sends channels ahead, and those that it then moves look at that frame again: with the same result as without."""
+    clip = straight_clip(16)
+    box = clip.boxes_xywh[10] + np.array([3.0, -2.0, 0.0, 0.0])
+    runs = []
+    for ahead in (False, True):
+        tracker = Online(train_skipping=1)
+        follow(tracker, clip.images_rgb[:11], clip.boxes_xywh[0])
+        if ahead:
+            tracker.update(clip.images_rgb[11])
+        tracker.move_to(box, forget_last=ahead)
+        runs.append([tracker.update(image).box_xywh for image in clip.images_rgb[11:]])
+    np.testing.assert_array_equal(runs[0], runs[1])
+
+
 def test_moving_needs_a_start_and_a_box() -> None:
     tracker = Online()
     with pytest.raises(NotInitialisedError, match="init"):

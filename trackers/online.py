@@ -5,7 +5,8 @@ features, learned on the first frame as in MDNet, fits the box. Nothing is downl
 """
 
 import math
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -99,6 +100,7 @@ class Online(BoxTracker):
     def _start(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         self._generator = torch.Generator().manual_seed(self._seed)
         self._frame = 1
+        self._lesson: Callable[[], None] | None = None
         self._center, self._size = center_xy(box_xywh), box_xywh[2:].copy()
         views, shifts = FIRST_VIEWS.samples(self._crop(image_rgb, expansion=2), CROP_PX, self._generator)
         maps = [self._maps(view) for view in torch.split(views, 1)]
@@ -108,8 +110,8 @@ class Online(BoxTracker):
         seen = [(maps[0], box), (self._maps(flip(views[:1])), box), *zoomed]
         self._regressor = BoxRegressor(LEVELS, seen, self._caution, self._generator)
 
-    def move_to(self, box_xywh: BoxXYWH) -> None:
-        """Go on from a box of the last frame, with all that was learned.
+    def move_to(self, box_xywh: BoxXYWH, *, forget_last: bool = False) -> None:
+        """Go on from a box of the last frame, with all that was learned; see `Movable`.
 
         Raises:
             NotInitialisedError: `init` was not called.
@@ -118,10 +120,14 @@ class Online(BoxTracker):
         if self._size_wh is None:
             raise NotInitialisedError("call init(image_rgb, box_xywh) before move_to(box_xywh)")
         self._box = checked_box(box_xywh, self._size_wh)
+        if forget_last:
+            self._lesson, self._frame = None, self._frame - 1
         self._center, self._size = center_xy(self._box), self._box[2:].copy()
 
     @torch.no_grad()
     def _step(self, image_rgb: ImageRGB) -> tuple[BoxXYWH | None, float]:
+        if self._lesson is not None:
+            self._lesson()
         self._frame += 1
         maps = self._maps(self._crop(image_rgb))
         sample = self._filter.project(_sample(maps))
@@ -129,15 +135,24 @@ class Online(BoxTracker):
         scores = self._upsampling @ torch.from_numpy(self._filter.scores(sample)) @ self._upsampling.T
         found = localise(scores.numpy(), self._pixel, vector(self._size[::-1]), vector((0, 0)), THRESHOLDS)
         is_hard, is_found = found.flag is Flag.HARD_NEGATIVE, found.flag is not Flag.NOT_FOUND
+        label: Tensor | None = None
         if is_found:
             offset, size = self._fitted(maps, found)
             if found.flag is not Flag.UNCERTAIN:
                 label = self._labels(torch.tensor(offset[None, ::-1] / self._pixel, dtype=torch.float32))
-                self._filter.remember(sample, label, HARD_NEGATIVE_RATE if is_hard else RATE)
             self._move(offset, self._size if found.flag is Flag.UNCERTAIN else size)
-        if is_hard or (self._frame - 1) % self._train_skipping == 0:  # the latter also while the target is lost
-            self._filter.learn(ITERATIONS)
+        learns = is_hard or (self._frame - 1) % self._train_skipping == 0  # the latter also while the target is lost
+        # Learned when the next frame comes, because until then it may turn out that this one was looked at from the wrong place.
+        self._lesson = partial(self._learn, sample, label, HARD_NEGATIVE_RATE if is_hard else RATE, learns)
         return (box_around(self._center, self._size), found.peak) if is_found else (None, 0.0)
+
+    @torch.no_grad()
+    def _learn(self, sample: Tensor, label: Tensor | None, rate: float, improves: bool) -> None:
+        """Remember a frame's sample, if it has a label, and improve the filter, if it is time to."""
+        if label is not None:
+            self._filter.remember(sample, label, rate)
+        if improves:
+            self._filter.learn(ITERATIONS)
 
     @property
     def _pixel(self) -> float:

@@ -95,7 +95,7 @@ class SiameseTracker(BoxTracker):
         """Look for the target in a crop of `instance_size`."""
         raise NotImplementedError
 
-    def move_to(self, box_xywh: BoxXYWH) -> None:
+    def move_to(self, box_xywh: BoxXYWH, *, forget_last: bool = False) -> None:
         """Go on from another box with the template of the first frame (see `Movable`).
 
         Raises:

@@ -13,7 +13,7 @@ LIGHT: tuple[ChannelConfig, ...] = (
     ChannelConfig("online-careful", "online", {"caution": 1.0}),
     ChannelConfig("flow", "flow", {"keeps_aspect": False}),
     ChannelConfig("template", "template"),
-    ChannelConfig("dcf", "dcf", {"window_px": 160.0, "padding": 2.0, "scales": 7, "scale_step": 1.05, "constraint": 2, "rate": 0.02}),
+    ChannelConfig("dcf", "dcf", {"window_px": 160.0, "padding": 2.0, "scales": 1, "constraint": 2, "rate": 0.02}),
 )
 """Five channels that need no download; docs/channels.md has the measurements behind the choice."""
 

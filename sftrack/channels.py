@@ -167,11 +167,10 @@ class ChannelPool:
     def restart(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         """Let some channels go on from the fused box of the current frame: those that can be are moved, the others initialised again."""
         before = [(channel.estimate, channel.error) for channel in channels]
-        ahead = {channel.name for channel in channels if channel.name in self._begun}  # on the next frame, from where they should not be
         for channel in channels:
             channel.frames_off = 0
-            if channel.name in ahead:
-                _ended(self._begun.pop(channel.name))
+        # Some have gone on to the next frame already, from where they should not be; those that still waited for a thread have not.
+        ahead = {channel.name for channel in channels if channel.name in self._begun and _ran(self._begun.pop(channel.name))}
         self._record_start(self._tried(channels, image_rgb, box_xywh, again=True, ahead=ahead))
         for channel, (estimate, error) in zip(channels, before, strict=True):
             channel.restarts += channel.error is None
@@ -219,7 +218,7 @@ class ChannelPool:
 
     def _forget(self) -> None:
         for begun in self._begun.values():
-            _ended(begun)
+            _ran(begun)
         self._begun, self._begun_on = {}, None
 
 
@@ -228,7 +227,9 @@ def _slowest_first(channels: list[Channel]) -> list[Channel]:
     return sorted(channels, key=lambda channel: -channel.seconds)
 
 
-def _ended(begun: Future[Outcome]) -> None:
-    """Wait until a step that nobody wants any more leaves its tracker alone."""
-    if not begun.cancel():
-        begun.result()
+def _ran(begun: Future[Outcome]) -> bool:
+    """Take back a step that nobody wants any more, or wait until it leaves its tracker alone; whether it had begun."""
+    if begun.cancel():
+        return False
+    begun.result()
+    return True

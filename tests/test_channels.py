@@ -32,6 +32,19 @@ def pool_of() -> Iterator[Callable[..., ChannelPool]]:
         threads.close()
 
 
+class Fixed(Scripted):
+    """One that can be moved."""
+
+    def __init__(self, *answers: object, failing_inits: int = 0) -> None:
+        super().__init__(answers, failing_inits=failing_inits)
+        self.moved_to: list[np.ndarray] = []
+        self.forgot: list[bool] = []
+
+    def move_to(self, box_xywh: np.ndarray, *, forget_last: bool = False) -> None:
+        self.moved_to.append(box_xywh.copy())
+        self.forgot.append(forget_last)
+
+
 def channel(pool: ChannelPool, name: str) -> Channel:
     return next(channel for channel in pool.channels if channel.name == name)
 
@@ -231,16 +244,6 @@ def test_a_restart_is_counted_and_keeps_this_frames_estimate(pool_of: Callable[.
 
 
 def test_a_tracker_that_can_be_moved_is_not_initialised_again(pool_of: Callable[..., ChannelPool]) -> None:
-    class Fixed(Scripted):
-        def __init__(self, *answers: object, failing_inits: int = 0) -> None:
-            super().__init__(answers, failing_inits=failing_inits)
-            self.moved_to: list[np.ndarray] = []
-            self.forgot: list[bool] = []
-
-        def move_to(self, box_xywh: np.ndarray, *, forget_last: bool = False) -> None:
-            self.moved_to.append(box_xywh.copy())
-            self.forgot.append(forget_last)
-
     fixed, late = Fixed(GOOD), Fixed(GOOD, failing_inits=1)
     pool = pool_of(fixed=fixed, late=late)
     pool.init(IMAGE, BOX)
@@ -251,8 +254,30 @@ def test_a_tracker_that_can_be_moved_is_not_initialised_again(pool_of: Callable[
     np.testing.assert_array_equal(late.started_on, [BOX + 2], "what never started cannot be moved")
     assert [channel.restarts for channel in pool.channels] == [1, 1]
     pool.begin(IMAGE)
+    while fixed.updates < 2:
+        time.sleep(0.001)
     pool.restart(pool.channels[:1], IMAGE, BOX)
     assert fixed.forgot == [False, True], "only a frame that it was sent ahead to"
+
+
+def test_only_a_tracker_that_saw_the_next_frame_forgets_it(pool_of: Callable[..., ChannelPool]) -> None:
+    """One that still waits for a thread when it is moved has nothing to forget but what this frame taught."""
+    runs = threading.Event()
+
+    def keep_the_thread() -> None:
+        runs.set()
+        time.sleep(0.1)
+
+    fixed = Fixed(GOOD)
+    pool = pool_of(workers=1, slow=Scripted([GOOD], on_update=keep_the_thread), fixed=fixed)
+    pool.init(IMAGE, BOX)
+    channel(pool, "slow").seconds = 9.0  # so it begins first
+    pool.begin(IMAGE)
+    assert runs.wait(5.0)
+    pool.restart([channel(pool, "fixed")], IMAGE, BOX)
+    pool.update(IMAGE)
+    assert fixed.forgot == [False]
+    assert all(one.estimate is not None for one in pool.channels)
 
 
 def test_a_restart_that_fails_is_a_failure_and_no_restart(pool_of: Callable[..., ChannelPool]) -> None:

@@ -126,8 +126,9 @@ class Online(BoxTracker):
 
     @torch.no_grad()
     def _step(self, image_rgb: ImageRGB) -> tuple[BoxXYWH | None, float]:
-        if self._lesson is not None:
-            self._lesson()
+        lesson, self._lesson = self._lesson, None  # also if this step fails: nothing is to be learned twice
+        if lesson is not None:
+            lesson()
         self._frame += 1
         maps = self._maps(self._crop(image_rgb))
         sample = self._filter.project(_sample(maps))

@@ -14,7 +14,7 @@ from .discriminative.atom_settings import ATOMSettings
 from .discriminative.iou_net import IoUNet
 from .discriminative.learned_filter import LearnedFilter, random_start
 from .discriminative.localisation import Flag, localise
-from .discriminative.online_filter import gaussian_labels, rms_normalised, upsampling
+from .discriminative.online_filter import gaussian_labels, rms_normalised, upsampled, upsampling
 from .discriminative.patches import vector
 from .discriminative.procedure import DiscriminativeTracker, Network
 from .discriminative.resnet import resnet18
@@ -89,9 +89,8 @@ class ATOM(DiscriminativeTracker):
         middle = np.rint(self._state.position)
         maps = self._network.feature_extractor(on_device(self._sample(image_rgb, self._state.position).image_rgb, self._device))
         sample = self._filter.project(rms_normalised(maps.layer3))
-        # In PyTorch: NumPy would wake as many threads as there are cores for these small products.
-        scores = self._upsampling @ torch.from_numpy(self._filter.scores(sample)) @ self._upsampling.T
-        found = localise(scores.numpy(), scale, self._state.size, vector((0, 0)), settings.thresholds)
+        scores = upsampled(self._filter.scores(sample), self._upsampling)
+        found = localise(scores, scale, self._state.size, vector((0, 0)), settings.thresholds)
         is_hard, is_found = found.flag is Flag.HARD_NEGATIVE, found.flag is not Flag.NOT_FOUND
         if is_found:
             rough = self._state.moved(middle + found.translation, image_rgb.shape[:2])

@@ -28,7 +28,7 @@ from .discriminative.box_regression import BoxRegressor, Level
 from .discriminative.dimp_settings import AUGMENTATION
 from .discriminative.learned_filter import LearnedFilter, random_start
 from .discriminative.localisation import Flag, Localisation, Thresholds, localise
-from .discriminative.online_filter import gaussian_labels, rms_normalised, upsampling
+from .discriminative.online_filter import gaussian_labels, rms_normalised, upsampled, upsampling
 from .discriminative.patches import vector
 from .reduction import sample_window
 from .registry import register
@@ -132,9 +132,8 @@ class Online(BoxTracker):
         self._frame += 1
         maps = self._maps(self._crop(image_rgb))
         sample = self._filter.project(_sample(maps))
-        # In PyTorch: NumPy would wake as many threads as there are cores for these small products.
-        scores = self._upsampling @ torch.from_numpy(self._filter.scores(sample)) @ self._upsampling.T
-        found = localise(scores.numpy(), self._pixel, vector(self._size[::-1]), vector((0, 0)), THRESHOLDS)
+        scores = upsampled(self._filter.scores(sample), self._upsampling)
+        found = localise(scores, self._pixel, vector(self._size[::-1]), vector((0, 0)), THRESHOLDS)
         is_hard, is_found = found.flag is Flag.HARD_NEGATIVE, found.flag is not Flag.NOT_FOUND
         label: Tensor | None = None
         if is_found:

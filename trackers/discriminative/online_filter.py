@@ -12,7 +12,9 @@ one pass over the features, written out; nothing is differentiated automatically
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -170,3 +172,10 @@ def upsampling(side: int, output: int) -> Tensor:
     places = torch.arange(output, dtype=torch.float64) * side / output
     shifts = places[:, None] - torch.arange(side, dtype=torch.float64)
     return torch.cos(2 * torch.pi * frequencies * shifts[..., None] / side).sum(dim=-1) / side
+
+
+def upsampled(scores: NDArray[np.float32], matrix: Tensor) -> NDArray[np.float32]:
+    """A map of scores `(side, side)` at the resolution of a matrix of `upsampling`, `(output, output)`."""
+    # In PyTorch: NumPy would wake as many threads as there are cores for these small products.
+    fine: NDArray[np.float32] = (matrix @ torch.from_numpy(scores) @ matrix.T).numpy()
+    return fine

@@ -14,7 +14,7 @@ from sftrack.errors import ConfigError
 
 from .augmentation import Augmentation
 from .learned_filter import LearnedFilter
-from .online_filter import gaussian_labels, rms_normalised, upsampling
+from .online_filter import gaussian_labels, rms_normalised, upsampled, upsampling
 from .patches import Vector, sample_patch, vector
 from .resnet import ResNet
 
@@ -143,9 +143,7 @@ class TargetFilter:
 
     def scores(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
         """Interpolated to the pixels of the sample and windowed, `(256, 256)`."""
-        # In PyTorch: NumPy would wake as many threads as there are cores for these small products.
-        fine = self._upsampling @ torch.from_numpy(raw) @ self._upsampling.T
-        return np.asarray(fine.numpy() * self._window, dtype=np.float32)
+        return np.asarray(upsampled(raw, self._upsampling) * self._window, dtype=np.float32)
 
     @torch.inference_mode()
     def remember(self, sample: Tensor, offset: Vector, scale: float, *, hard_negative: bool) -> None:

@@ -108,19 +108,31 @@ class Run:
         return lines[0]
 
 
-@pytest.fixture
-def run_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Run]:
-    """Run `sftrack track ARGS` in this process, in an empty folder; what C libraries print counts as well."""
+def runner(command: str, capfd: pytest.CaptureFixture[str]) -> Callable[..., Run]:
+    """Runs `sftrack COMMAND ARGS` in this process; what C libraries print counts as well."""
     from sftrack.cli import main
-
-    folder = tmp_path / "cwd"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
 
     def run(*args: object) -> Run:
         capfd.readouterr()
-        code = main(["track", *map(str, args)])
+        code = main([command, *map(str, args)])
         captured = capfd.readouterr()
         return Run(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Run]:
+    """Run `sftrack bench ARGS` in this process and an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return runner("bench", capfd)
+
+
+@pytest.fixture
+def run_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Run]:
+    """Run `sftrack track ARGS` in this process, in an empty folder."""
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    return runner("track", capfd)

@@ -21,7 +21,6 @@ from sftrack.benchmark.plan import Course, read_course
 from sftrack.benchmark.results import RunFolder
 from sftrack.benchmark.suites import SUITES
 from sftrack.benchmark.tables import latex_of, text_of
-from sftrack.cli import main
 from sftrack.datasets import read_boxes
 from sftrack.datasets.otb import ATTRIBUTES
 from tests.benchmark_data import FRAMES, SEQUENCES, write_otb
@@ -42,19 +41,6 @@ def otb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def course(otb: Path) -> Course:
     return read_course(SUITES["otb"], otb)
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Bench:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args: object) -> Run:
-        capfd.readouterr()
-        code = main(["bench", *map(str, args)])
-        captured = capfd.readouterr()
-        return Run(code, captured.out, captured.err)
-
-    return run
 
 
 def boxes_of(course: Course, name: str, off: float = 0.0) -> np.ndarray:

@@ -34,20 +34,6 @@ def otb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_otb(tmp_path_factory.mktemp("otb"))
 
 
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Bench:
-    """Run `sftrack bench ARGS` in this process and an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args: object) -> Run:
-        capfd.readouterr()
-        code = main(["bench", *map(str, args)])
-        captured = capfd.readouterr()
-        return Run(code, captured.out, captured.err)
-
-    return run
-
-
 def content(folder: Path, endings: tuple[str, ...] = (".txt",)) -> dict[str, bytes]:
     """The result files by name, times left out."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name.endswith(endings) and "_time" not in path.name}

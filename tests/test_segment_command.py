@@ -9,12 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from sftrack.cli import main
 from sftrack.errors import SourceError
 from sftrack.segment import files
 from sftrack.segment.videos import find_videos, read_masks, read_video, write_mask
 from sftrack.spectral import SFSegPlusPlus
-from tests.conftest import Run, moving_square
+from tests.conftest import Run, moving_square, runner
 
 FRAMES = 4
 SIZE_WH = (96, 72)
@@ -49,13 +48,8 @@ RunSegment = Callable[..., Run]
 def segment(data: Path, capfd: pytest.CaptureFixture[str]) -> RunSegment:
     """Run `sftrack segment ARGS`, with the flags in one text."""
 
-    def run(flags: str) -> Run:
-        capfd.readouterr()
-        code = main(["segment", *flags.split()])
-        captured = capfd.readouterr()
-        return Run(code, captured.out, captured.err)
-
-    return run
+    run = runner("segment", capfd)
+    return lambda flags: run(*flags.split())
 
 
 def masks_in(folder: Path) -> list[np.ndarray]:

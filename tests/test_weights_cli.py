@@ -8,11 +8,10 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from sftrack.cli import main
 from sftrack.weights import registry
 from sftrack.weights.checkpoints import read_checkpoint, structure_of
 from sftrack.weights.registry import WeightsFile
-from tests.conftest import Run
+from tests.conftest import Run, runner
 
 Weights = Callable[..., Run]
 GONE = "http://127.0.0.1:9"
@@ -29,13 +28,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
     }
     monkeypatch.setattr(registry, "entries", lambda: entries)
 
-    def run(*args: object) -> Run:
-        capfd.readouterr()
-        code = main(["weights", *map(str, args)])
-        captured = capfd.readouterr()
-        return Run(code, captured.out, captured.err)
-
-    return run
+    return runner("weights", capfd)
 
 
 @pytest.fixture

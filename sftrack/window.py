@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from sftrack.boxes import center_xy
 from sftrack.contracts import BoxXYWH, ImageRGB, RegionMask, SoftMask
+from sftrack.resampling import block_means
 
 BORDER_VALUE = 114
 """Grey level shown outside the frame, the same in training and tracking."""
@@ -85,7 +86,7 @@ class Window:
         # Averaging whole pixels is fast, parts of pixels slow: interpolate to a multiple first, which loses less than half of the pixels.
         multiple = max(-(-self.extent_wh[0] // (2 * self.size_wh[0])), 1)
         near = cv2.resize(inside, (self.size_wh[0] * multiple, self.size_wh[1] * multiple), interpolation=cv2.INTER_LINEAR)
-        return np.asarray(cv2.resize(near, self.size_wh, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        return block_means(np.asarray(near, dtype=np.uint8), multiple)
 
     def move(self, masks: NDArray[np.float32], source: "Window") -> NDArray[np.float32]:
         """Soft masks `(N, h, w)` that were made in `source`, resampled into this window; 0 where `source` did not look."""

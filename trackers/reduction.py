@@ -1,12 +1,14 @@
 """Looking at the frame through a reduced window, so that the cost of a tracker does not depend on the size of the frame."""
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from sftrack.contracts import BoxXYWH, ImageRGB
+from sftrack.resampling import block_means
 
 
 def sample_window(
@@ -23,24 +25,46 @@ def sample_window(
     Returns:
         `(size_wh[1], size_wh[0], C) uint8`.
     """
+    # Numbers one by one: this runs a dozen times per frame, and arrays of two are slow.
     height, width = image_rgb.shape[:2]
-    factor = max(1, math.floor(1.0 / float(max(scale_xy))))
-    end_xy = origin_xy + np.array(size_wh) / scale_xy
-    x0, y0 = (int(np.clip(math.floor(o) - factor, 0, n - 1)) for o, n in zip(origin_xy, (width, height), strict=True))
-    x1, y1 = (int(np.clip(math.ceil(e) + factor, 1, n)) for e, n in zip(end_xy, (width, height), strict=True))
-    factor = max(1, min(factor, x1 - x0, y1 - y0))
-    part = image_rgb[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
-    if factor > 1:  # averaging whole blocks first, or the linear sampling below would skip pixels
-        columns, rows = part.shape[1] // factor, part.shape[0] // factor
-        part = np.asarray(
-            cv2.resize(part[: rows * factor, : columns * factor], (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8
-        )
-    # Pixel u of the window has its centre at origin + (u + 0.5) / scale; pixel j of `part` at start + factor * (j + 0.5).
-    step = 1.0 / (scale_xy * factor)
-    shift = (origin_xy - (x0, y0)) / factor + 0.5 * step - 0.5
-    matrix = np.array([[step[0], 0.0, shift[0]], [0.0, step[1], shift[1]]])
+    (left, top), (scale_x, scale_y) = origin_xy.tolist(), scale_xy.tolist()
+    factor = max(1, math.floor(1.0 / max(scale_x, scale_y)))
+    x0, x1 = _covered(left, left + size_wh[0] / scale_x, factor, width)
+    y0, y1 = _covered(top, top + size_wh[1] / scale_y, factor, height)
+    factor = min(factor, x1 - x0, y1 - y0)
+    part: NDArray[Any] = block_means(image_rgb[y0:y1, x0:x1], factor)  # or the linear sampling would skip pixels
+    columns = _Samples((left - x0) / factor, 1.0 / (scale_x * factor), size_wh[0], part.shape[1])
+    rows = _Samples((top - y0) / factor, 1.0 / (scale_y * factor), size_wh[1], part.shape[0])
+    matrix = np.array([[columns.step, 0.0, columns.start], [0.0, rows.step, rows.start]])
+    has_colours = part.ndim == 3 and part.shape[2] == 3
+    part = cv2.cvtColor(part, cv2.COLOR_RGB2RGBA) if has_colours else part  # half of the time with a fourth channel
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(part, matrix, size_wh, flags=flags, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
+    seen = cv2.warpAffine(part, matrix, (columns.count, rows.count), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    seen = cv2.cvtColor(seen, cv2.COLOR_RGBA2RGB) if has_colours else seen
+    seen = cv2.copyMakeBorder(seen, rows.before, rows.after, columns.before, columns.after, cv2.BORDER_REPLICATE)
+    return np.asarray(seen, dtype=np.uint8)
+
+
+def _covered(start: float, end: float, margin: int, side: int) -> tuple[int, int]:
+    """The pixels, at least one, from `start` to `end` and some more on each side, of those that the frame has along an axis."""
+    first = min(max(math.floor(start) - margin, 0), side - 1)
+    return first, max(min(math.ceil(end) + margin, side), first + 1)
+
+
+class _Samples:
+    """Places along an axis of an image, `step` apart, of which those beyond its ends repeat the first and the last one at them.
+
+    Attributes:
+        start, count: the first place, in the image's pixels, that has to be sampled, and how many there are.
+        before, after: how many repetitions.
+    """
+
+    def __init__(self, origin: float, step: float, count: int, side: int) -> None:
+        """`origin`: where in the image the window begins; `count`: the window's pixels; `side`: the image's."""
+        first = origin + 0.5 * step - 0.5  # pixel 0 of both has its centre at 0.5
+        self.before = min(max(math.floor(-first / step), 0), count - 1)
+        self.after = count - min(max(math.ceil((side - 1 - first) / step) + 1, self.before + 1), count)
+        self.start, self.step, self.count = first + self.before * step, step, count - self.before - self.after
 
 
 class Canvas:

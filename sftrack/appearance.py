@@ -45,17 +45,15 @@ class Appearance:
         self._frames = 0
 
     def _cut(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> NDArray[np.float32]:
-        x, y = center_xy(box_xywh)
-        size = tuple(int(np.clip(round(side), 2, 2 * max(image_rgb.shape[:2]))) for side in box_xywh[2:])
-        patch = cv2.getRectSubPix(image_rgb, size, (float(x) - 0.5, float(y) - 0.5))
+        x, y, w, h = box_xywh.tolist()
+        width, height = (min(max(round(side), 2), 2 * max(image_rgb.shape[:2])) for side in (w, h))
+        patch = cv2.getRectSubPix(image_rgb, (width, height), (x + w / 2.0 - 0.5, y + h / 2.0 - 0.5))
         return np.asarray(cv2.resize(patch, self._size_wh, interpolation=cv2.INTER_AREA), dtype=np.float32)
 
     def correlations(self, image_rgb: ImageRGB, boxes_xywh: NDArray[np.float64]) -> NDArray[np.float64]:
         """How much the content of K boxes looks like the first and the recent template, `(K, 2)` in [-1, 1]."""
-        patches = [self._cut(image_rgb, box) for box in boxes_xywh]
-        templates = (self._first, self._recent)
-        rows = [[cv2.matchTemplate(patch, template, cv2.TM_CCOEFF_NORMED)[0, 0] for template in templates] for patch in patches]
-        found = np.nan_to_num(np.array(rows, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        patches = _normalised([self._cut(image_rgb, box) for box in boxes_xywh])
+        found = patches @ _normalised([self._first, self._recent]).T
         return np.asarray(np.clip(found, -1.0, 1.0), dtype=np.float64)
 
     def colour_overlaps(self, image_rgb: ImageRGB, masks: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -94,6 +92,13 @@ class Appearance:
                     box = np.array([x + left / factor, y + top / factor, self._size_wh[0] / factor, self._size_wh[1] / factor])
                     best = Found(box, float(likeness))
         return best
+
+
+def _normalised(patches: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Patches `(h, w, 3)` as rows of length 1 without the means of their colours, 0 where they are flat: products are correlations."""
+    rows = np.stack(patches)
+    rows = (rows - rows.mean(axis=(1, 2), keepdims=True)).reshape(len(rows), -1)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-3), dtype=np.float32)
 
 
 def colour_index(image_rgb: ImageRGB) -> NDArray[np.int32]:

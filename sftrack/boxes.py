@@ -98,10 +98,11 @@ def iou(boxes_xywh: ArrayLike, others_xywh: ArrayLike) -> NDArray[np.float64]:
     boxes, others = np.asarray(boxes_xywh, dtype=np.float64), np.asarray(others_xywh, dtype=np.float64)
     top_left = np.maximum(boxes[..., :2], others[..., :2])
     bottom_right = np.minimum(boxes[..., :2] + boxes[..., 2:], others[..., :2] + others[..., 2:])
-    intersection = np.prod(np.clip(bottom_right - top_left, 0.0, None), axis=-1)
-    union = np.prod(boxes[..., 2:], axis=-1) + np.prod(others[..., 2:], axis=-1) - intersection
-    overlap = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
-    return np.asarray(np.clip(np.nan_to_num(overlap, nan=0.0), 0.0, 1.0), dtype=np.float64)  # rounding may go beyond 1
+    width, height = np.moveaxis(np.maximum(bottom_right - top_left, 0.0), -1, 0)
+    intersection = width * height
+    union = boxes[..., 2] * boxes[..., 3] + others[..., 2] * others[..., 3] - intersection
+    overlap = np.divide(intersection, union, out=np.zeros_like(union), where=(union > 0.0) & (union < np.inf))
+    return np.asarray(np.minimum(overlap, 1.0), dtype=np.float64)  # rounding may go beyond 1
 
 
 def checked_image(image_rgb: ImageRGB, size_wh: tuple[int, int] | None = None) -> ImageRGB:

@@ -87,12 +87,15 @@ class ColourOdds(nn.Module):
 
     BINS = 10
     smoothing: Tensor
+    smoothing_of_two: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         offsets = torch.arange(self.BINS)
         near = torch.exp(-0.5 * ((offsets[:, None] - offsets[None]) / 0.6) ** 2)
-        self.register_buffer("smoothing", near / near.sum(1, keepdim=True), persistent=False)
+        smoothing = near / near.sum(1, keepdim=True)
+        self.register_buffer("smoothing", smoothing.T.contiguous(), persistent=False)
+        self.register_buffer("smoothing_of_two", torch.kron(smoothing, smoothing), persistent=False)
 
     def bins(self, images: Tensor) -> Tensor:
         """The bin of every pixel's colour, from images `(B, 3, h, w)` in [0, 1] to `(B, h w) int64`."""
@@ -103,18 +106,13 @@ class ColourOdds(nn.Module):
     def forward(self, bins: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
         """Bins `(B or 1, h w)`, images of box and surroundings `(B, 1, h, w)`, to `(B, 1, h, w)` in [-1, 1]."""
         index = bins.expand(len(inside), -1)
-        odds = torch.log(self._frequencies(index, inside.float().flatten(1)) / self._frequencies(index, outside.float().flatten(1)))
-        return torch.tanh(odds.gather(1, index) / 2.0).reshape(inside.shape)
-
-    def _smooth(self, cube: Tensor) -> Tensor:
-        """Smooth the last axis and move it to the front: three calls smooth all three, and restore their order."""
-        return (cube.unsqueeze(-2) * self.smoothing).sum(-1).permute(0, 3, 1, 2)
-
-    def _frequencies(self, index: Tensor, weights: Tensor) -> Tensor:
-        counts = torch.zeros(len(weights), self.BINS**3, device=weights.device).scatter_add_(1, index, weights)
-        cube = counts.reshape(-1, self.BINS, self.BINS, self.BINS)
-        cube = self._smooth(self._smooth(self._smooth(cube)))
-        return cube.flatten(1) / (weights.sum(1, keepdim=True) + 1e-3) + 3e-4
+        weights = torch.cat([inside, outside]).float().flatten(1)
+        counts = torch.zeros(len(weights), self.BINS**3, device=weights.device).scatter_add_(1, torch.cat([index, index]), weights)
+        # The first two axes of a histogram are smoothed by one product, the last by another.
+        smooth = self.smoothing_of_two @ counts.reshape(-1, self.BINS**2, self.BINS) @ self.smoothing
+        frequencies = smooth.flatten(1) / (weights.sum(1, keepdim=True) + 1e-3) + 3e-4
+        inner, outer = frequencies.chunk(2)
+        return torch.tanh(torch.log(inner / outer).gather(1, index) / 2.0).reshape(inside.shape)
 
 
 class Prototypes(nn.Module):

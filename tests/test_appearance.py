@@ -76,6 +76,21 @@ def test_the_target_looks_more_like_itself_than_the_ground_does() -> None:
     assert ground.max() < 0.6
 
 
+def test_likeness_is_the_normalised_correlation() -> None:
+    image, box = place((60.0, 60.0))
+    search = appearance_of(image, box)
+    changed = texture((SIZE_WH[0], SIZE_WH[1]), 4, 0, 255)
+    boxes = np.array([box, box + np.array([7.0, -5.0, 3.0, 6.0]), [150.0, 90.0, 44.0, 36.0]])
+    search.remember(changed, box)
+    found = search.correlations(image, boxes)
+    template = appearance_of(image, box)
+    for row, moved in zip(found, boxes, strict=True):
+        patch, first = template._cut(image, moved), template._cut(image, box)
+        assert row[0] == pytest.approx(cv2.matchTemplate(patch, first, cv2.TM_CCOEFF_NORMED)[0, 0], abs=1e-4)
+    assert found[0, 0] == pytest.approx(1.0, abs=1e-5)
+    assert found[0, 1] < 1.0  # the recent template has moved on
+
+
 def test_what_was_seen_lately_counts_as_well() -> None:
     image, box = place((60.0, 60.0))
     changed = image.copy()

@@ -93,5 +93,6 @@ def localise(
 
 def _peak(scores: NDArray[np.float32]) -> tuple[Vector, float]:
     """Row and column of the highest score, and the score; of equal ones the leftmost."""
-    column, row = np.unravel_index(int(scores.T.argmax()), scores.shape)
-    return vector((row, column)), float(scores[row, column])
+    peak = scores.max()
+    column = int((scores == peak).any(axis=0).argmax())
+    return vector((int(scores[:, column].argmax()), column)), float(peak)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.majority import majority_track
-from benchmarks.recordings import CHECKOUT, Target, evaluation_targets, pin_to_one_thread, record_all, shared_folder
+from benchmarks.recordings import CHECKOUT, Target, evaluation_targets, record_all, shared_folder, start_worker
 from benchmarks.tracker_nano import NAME as TRACKER_NANO
 from benchmarks.tracker_nano import tracker_nano
 from sftrack.config import ChannelConfig
@@ -130,7 +130,7 @@ def _truth(shared: Path, target: Target) -> NDArray[np.float64]:
 
 def fused_row(preset: str, shared: Path, targets: Sequence[Target], jobs: int) -> dict[Target, float]:
     """AUC per target of `SFTracker`, run afresh: its result depends on every stage, not only on the channels."""
-    with ProcessPoolExecutor(max_workers=jobs, initializer=pin_to_one_thread) as pool:
+    with ProcessPoolExecutor(max_workers=jobs, initializer=start_worker) as pool:
         values = list(pool.map(_fused_auc, [(preset, shared, target) for target in targets]))
     return dict(zip(targets, values, strict=True))
 

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.figures import new_figure, save_figure
-from benchmarks.options import figure_parser, one_thread
+from benchmarks.options import figure_parser
 from sftrack.metrics import jaccard
 from sftrack.spectral import OnlineSFSeg, exact, power_step, sfseg
+from sftrack.workers import pin_to_one_thread
 
 SHAPE = (8, 28, 36)
 START_DEG = 70.0
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> int:
     parser = figure_parser("eigenvector", __doc__)
     parser.add_argument("--frames", type=int, default=100, help="length of the video of the online table")
     options = parser.parse_args(arguments)
-    one_thread()
+    pin_to_one_thread()
     show_convergence(options.out)
     show_approximation()
     show_online(options.frames)

@@ -14,12 +14,13 @@ import psutil
 
 from benchmarks.recordings import CHECKOUT
 from sftrack.benchmark.entrants import Entrant, find_entrant
-from sftrack.benchmark.jobs import Advanced, ProcessEngine, SerialEngine, pin_to_one_thread
+from sftrack.benchmark.jobs import Advanced, ProcessEngine, SerialEngine
 from sftrack.benchmark.progress import Progress
 from sftrack.benchmark.results import RunFolder
 from sftrack.benchmark.runner import Job
 from sftrack.config import ChannelConfig
 from sftrack.datasets import Sequence as Video
+from sftrack.workers import pin_to_one_thread
 
 SIZE_WH = (854, 480)
 VIDEOS = 8

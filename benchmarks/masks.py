@@ -7,7 +7,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from benchmarks.recordings import shared_folder
@@ -17,6 +16,7 @@ from sftrack.datasets import read_sequence, sequence_names
 from sftrack.feat2seg import Segmenter
 from sftrack.metrics import jaccard
 from sftrack.window import Window
+from sftrack.workers import pin_to_one_thread
 
 Mask = NDArray[np.bool_]
 Method = Callable[[ImageRGB, BoxXYWH], Mask]
@@ -28,8 +28,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks masks", description=__doc__)
     parser.add_argument("--shared", type=Path, help="folder with data/DAVIS")
     root = shared_folder(parser.parse_args(arguments).shared) / "data" / "DAVIS"
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    pin_to_one_thread()
     methods: dict[str, Method] = {"box": fill_box, "GrabCut": grab_cut}
     for size_px in (112, 128, 144, 160):
         methods[f"crop {size_px}"] = feat2seg(size_px)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.figures import new_figure, save_figure
-from benchmarks.options import figure_parser, one_thread
+from benchmarks.options import figure_parser
 from benchmarks.recordings import shared_folder
 from sftrack.datasets import read_sequence, sequence_names
 from sftrack.datasets.sequence import image_files, read_mask
@@ -26,6 +26,7 @@ from sftrack.metrics import jaccard
 from sftrack.spectral import FitSettings, SFSegPlusPlus, fit, power_step, sfseg
 from sftrack.spectral.gaussian import KernelSize
 from sftrack.spectral.iteration import SLOPE, normalise
+from sftrack.workers import pin_to_one_thread
 
 SIZE_WH = (216, 120)
 CHANNELS = ("OSVOS", "RVOS", "OSVOS eroded", "RVOS dilated", "OSVOS shifted", "RVOS late")
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--frames", type=int, default=20, help="first frames of each video that are used")
     parser.add_argument("--epochs", type=int, default=40, help="at most; training ends when validation gets no better")
     options = parser.parse_args(arguments)
-    one_thread()
+    pin_to_one_thread()
     data = shared_folder(options.shared) / "data"
     videos = {name: read_video(data, name, options.frames) for name in sequence_names("DAVIS", data / "DAVIS")}
     names = sorted(videos)

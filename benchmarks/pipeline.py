@@ -22,6 +22,7 @@ from sftrack.presets import channels_of, create_channels
 from sftrack.session import with_upcoming
 from sftrack.sinks import AnnotatedVideoSink, open_sinks
 from sftrack.sources import open_source
+from sftrack.workers import limit_library_threads
 
 SIZE_WH = (854, 480)
 WARM_UP = 5
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
     print(f"{options.preset}, {device_name(options.device)}, {len(psutil.Process().cpu_affinity())} cores")
     if options.random_weights:
         print("random weights: for timing only; what depends on what is found (learning, masks, restarts) may cost more or less")
-    cv2.setNumThreads(1)  # as the program does: the channels run side by side
+    limit_library_threads()  # as the program does
     with tempfile.TemporaryDirectory() as folder:
         clip, box = make_clip(options, Path(folder))
         for video in (False, True):

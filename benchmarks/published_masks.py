@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.recordings import pin_to_one_thread, shared_folder
+from benchmarks.recordings import shared_folder, start_worker
 from sftrack.segment.combine import Sample, combine, learn, sample
 from sftrack.segment.links import LinkedFrame, Plane
 from sftrack.segment.refine import DEFAULT, smooth_in_space, smoothed
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     davis = data / "DAVIS"
     masks = [data / "published_masks" / method for method in METHODS]
     videos = find_videos(masks, davis / "JPEGImages" / "480p", davis / "Annotations" / "480p")
-    with ProcessPoolExecutor(options.jobs, initializer=pin_to_one_thread) as pool:
+    with ProcessPoolExecutor(options.jobs, initializer=start_worker) as pool:
         scores, samples = zip(*pool.map(_refine_each, videos), strict=True)
         learned = list(pool.map(functools.partial(_learn_without, samples), range(len(videos))))
         combined = list(pool.map(_combine, videos, learned))

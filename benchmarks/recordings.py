@@ -16,6 +16,7 @@ import numpy as np
 
 from sftrack.config import ChannelConfig
 from sftrack.datasets import Recording, read_sequence, record, sequence_names
+from sftrack.workers import pin_to_one_thread
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 CACHE = CHECKOUT / "runs" / "recordings"
@@ -91,13 +92,9 @@ def recorded(config: ChannelConfig, shared: Path, dataset: str, name: str, shift
     return result
 
 
-def pin_to_one_thread() -> None:
+def start_worker() -> None:
     """For worker processes: what is measured is the cost on one thread."""
-    import cv2
-    import torch
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+    pin_to_one_thread()
     os.nice(5)
 
 
@@ -113,6 +110,6 @@ def record_all(
         source_hash(config.tracker)  # before the workers start: a file that is edited during a long study must not name its results
     keys = [(config, target) for config in configs for target in targets]
     arguments = [(config, shared, *target, shift_px) for config, target in keys]
-    with ProcessPoolExecutor(max_workers=jobs, initializer=pin_to_one_thread) as pool:
+    with ProcessPoolExecutor(max_workers=jobs, initializer=start_worker) as pool:
         results = list(pool.map(_job, arguments))
     return {(config.name, target): result for (config, target), result in zip(keys, results, strict=True)}

@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.figures import new_figure, save_figure
-from benchmarks.options import add_device, device_name, figure_parser, one_thread, synchronise
+from benchmarks.options import add_device, device_name, figure_parser, synchronise
 from sftrack.spectral import OnlineSFSeg, exact, power_step, sfseg
 from sftrack.spectral.gaussian import KernelSize, gaussian
 from sftrack.spectral.power import BatchGraph, TensorGraph
+from sftrack.workers import pin_to_one_thread
 
 SIZE_HW = (480, 854)
 KERNEL: KernelSize = (5, 5, 5)
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--repeats", type=int, default=7, help="runs per row; the fastest and the median are shown")
     add_device(parser)
     options = parser.parse_args(arguments)
-    one_thread()
+    pin_to_one_thread()
     if options.device != "cpu":
         show_gpu(options.device, options.frames, options.repeats)
         return 0

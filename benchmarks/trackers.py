@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -22,6 +21,7 @@ from sftrack.datasets import read_sequence
 from sftrack.errors import MissingWeightsError
 from sftrack.trackers import create, nanotrack, siamban, siamrpn
 from sftrack.weights.bundled import parameter_count
+from sftrack.workers import limit_library_threads
 
 REFERENCE_FOR = "nanotrack-v2"
 """The tracker that has the same weights as the reference."""
@@ -99,7 +99,7 @@ def main(arguments: list[str]) -> int:
         trackers[REFERENCE] = create(reference.tracker, **reference.params)
     for threads in (1, 2) if options.device == "cpu" else (1,):
         torch.set_num_threads(threads)
-        cv2.setNumThreads(threads)
+        limit_library_threads(threads)
         # Anew: engines keep the number they were made with.
         trackers |= {candidate.label: candidate.build(options.device, options.precision) for candidate in chosen}
         print(f"\n{device_name(options.device)}, {threads} thread{'s' if threads > 1 else ''}")

@@ -313,12 +313,11 @@ def _checked_start(box: "BoxXYWH | None", source: "FrameSource") -> "BoxXYWH | N
 
 
 def _make_tracker(config: "Config") -> "SFTracker":
-    import cv2
-
     from sftrack.config import resolve_device
     from sftrack.pipeline import SFTracker
+    from sftrack.workers import limit_library_threads
 
-    cv2.setNumThreads(1)
+    limit_library_threads()
     device = resolve_device(config.device)
     if not config.channels:
         return SFTracker.from_preset(config.preset, device=device, config=config.pipeline)

@@ -11,12 +11,17 @@ from typing import Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit, softmax
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sftrack.boxes import center_xy, iou
 from sftrack.contracts import BoxXYWH, SoftMask
+from sftrack.engine import Engine, fastest_engine
+from sftrack.resampling import block_means
 from sftrack.weights.bundled import bundled_path, load_network
+
+SHRINKING = 4
+"""Pixels of a mask along each side that count as one where masks are compared."""
 
 FEATURE_NAMES = (
     "own score",
@@ -80,7 +85,7 @@ class Evidence:
         previous_size = np.maximum(self.previous_box_xywh[2:], 1e-3)
         offset = (center_xy(self.boxes_xywh) - center_xy(self.previous_box_xywh)) / np.sqrt(previous_size.prod())
         log_ratio = np.log(size / previous_size)
-        small = _shrink(self.masks)
+        small = np.stack([block_means(mask, SHRINKING) for mask in self.masks])
         area = small.sum((1, 2)) + 1e-3
         inside = _inside(small, self.boxes_xywh / (self.masks.shape[2] / small.shape[2]))
         mask_overlap = _soft_overlap(small, small)
@@ -96,7 +101,7 @@ class Evidence:
             np.clip(log_ratio[:, 0] - log_ratio[:, 1], -2.0, 2.0),
             np.clip(inside / box_area, 0.0, 1.0),
             1.0 - inside / area,
-            _soft_overlap(small, _shrink(self.previous_mask[None]))[:, 0],
+            _soft_overlap(small, block_means(self.previous_mask, SHRINKING)[None])[:, 0],
             mask_overlap.sum(1) / others,
             self.descriptors @ self.first_descriptor,
             self.descriptors @ self.recent_descriptor,
@@ -105,14 +110,6 @@ class Evidence:
             np.full(count, self.previous_score),
         ]
         return np.asarray(np.nan_to_num(np.stack(columns, axis=1)), dtype=np.float32)
-
-
-def _shrink(masks: NDArray[np.float32], factor: int = 4) -> NDArray[np.float32]:
-    count, height, width = masks.shape
-    blocks = masks[:, : height // factor * factor, : width // factor * factor].reshape(
-        count, height // factor, factor, width // factor, factor
-    )
-    return np.asarray(blocks.mean(axis=(2, 4)), dtype=np.float32)
 
 
 def _soft_overlap(masks: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -158,19 +155,22 @@ class Combiner:
 
     def __init__(self, network: CombineNet, sharpness: float) -> None:
         """`sharpness`: how strongly a better predicted overlap counts; weights are a softmax of `sharpness * overlap`."""
-        self._network, self._sharpness = network.eval(), sharpness
+        self._network, self._sharpness = network.eval().requires_grad_(False), sharpness
+        self._engines: dict[int, Engine] = {}
 
     @classmethod
     def bundled(cls, sharpness: float) -> Self:
         """With the weights that the package ships."""
         return cls(load_network(CombineNet(), bundled_path("combine")), sharpness)
 
-    @torch.inference_mode()
     def weigh(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Features `(K, F)` to predicted overlaps `(K,)` in [0, 1] and weights `(K,)` that sum to 1."""
-        overlap = self._network(torch.from_numpy(features)[None])[0].sigmoid()
-        weights = functional.softmax(overlap * self._sharpness, dim=0)
-        return overlap.double().numpy(), weights.double().numpy()
+        count = len(features)
+        if count not in self._engines:
+            self._engines[count] = fastest_engine(self._network, [torch.zeros(1, *features.shape)])
+        [logits] = self._engines[count].run(features[None])
+        overlap = expit(logits[0].astype(np.float64))
+        return overlap, softmax(overlap * self._sharpness)
 
 
 def fuse(masks: NDArray[np.float32], weights: NDArray[np.float64], unary: Literal["weighted", "median", "best"] = "weighted") -> SoftMask:
@@ -183,7 +183,7 @@ def fuse(masks: NDArray[np.float32], weights: NDArray[np.float64], unary: Litera
         return np.median(masks, axis=0).astype(np.float32)
     if unary == "best":
         return np.asarray(masks[int(weights.argmax())], dtype=np.float32)
-    return np.tensordot(weights, masks, axes=1).astype(np.float32)
+    return np.asarray(np.einsum("k,khw->hw", weights, masks), dtype=np.float32)
 
 
 def leader(boxes_xywh: NDArray[np.float64], trust: NDArray[np.float64]) -> int:

@@ -4,7 +4,7 @@ The paper feeds `[R, G, B, box image]` of whole frames to a U-Net of 4.3 M param
 the same crop, so here the picture is encoded once (`encode`), and only what depends on the box runs per channel (`decode`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Self
@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sftrack.boxes import iou
 from sftrack.contracts import BoxXYWH, ImageRGB, SoftMask
 from sftrack.engine import Array, Engine, fastest_engine, fold
 from sftrack.feat2seg_net import Feat2Seg, Features
+from sftrack.resampling import block_means
 from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import rasterise
 from sftrack.workers import TorchWorkers
@@ -124,10 +124,12 @@ class Segmenter:
         frame_xywh: BoxXYWH,
         workers: TorchWorkers | None = None,
         known: Mapping[int, SoftMask] | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Segmentations:
         """The second half of `segment`, with the same arguments.
 
         Args:
+            meanwhile: called when all boxes are on their way to the workers, who so turn to what it gives them as soon as they can.
             known: masks `(h, w)` of the crop by index of their box, from trackers that segment: they are only described, not made again.
         """
         known = known or {}
@@ -136,7 +138,10 @@ class Segmenter:
         # A GPU takes all boxes at once; on a CPU one after the other stays in the cache, and threads share them evenly.
         count = 1 if self._device == "cpu" else max(len(distinct), 1)
         jobs = [partial(self._decode, encoded, distinct[at : at + count], frame_xywh) for at in range(0, len(distinct), count)]
-        done = workers.run(jobs) if workers else [job() for job in jobs]
+        started = [workers.start(job) for job in jobs] if workers else []
+        if meanwhile is not None:
+            meanwhile()
+        done = [future.result() for future in started] if workers else [job() for job in jobs]
         masks = np.concatenate([*done, *(mask[None] for mask in known.values())])
         row_of = dict(zip(wanted, owner.tolist(), strict=True)) | {index: len(distinct) + row for row, index in enumerate(known)}
         rows = [row_of[index] for index in range(len(boxes_xywh))]
@@ -161,10 +166,11 @@ class Segmenter:
         drawn = rasterise(np.concatenate([boxes_xywh, frame_xywh[None]]), encoded.size_hw[::-1])
         return decoder.run(drawn[:-1], drawn[-1:], *encoded.features)[0]
 
-    @torch.inference_mode()
-    def _descriptors(self, encoded: Encoded, masks: NDArray[np.float32]) -> NDArray[np.float32]:
+    @staticmethod
+    def _descriptors(encoded: Encoded, masks: NDArray[np.float32]) -> NDArray[np.float32]:
         """The mean feature under each of the masks `(K, h, w)`, see `Segmentations`."""
-        quarter = torch.as_tensor(encoded.features[Features._fields.index("raw_quarter")])[0].flatten(1).float().cpu()
-        shares = functional.avg_pool2d(torch.from_numpy(masks), 4).flatten(1)
-        means = (shares @ quarter.T) / (shares.sum(1, keepdim=True) + 1e-3)
-        return functional.normalize(means - quarter.mean(1), dim=1).numpy()
+        quarter = torch.as_tensor(encoded.features[Features._fields.index("raw_quarter")])[0].flatten(1).float().cpu().numpy()
+        # In NumPy: this is the caller's thread, where PyTorch would wake threads of its own (see `workers`).
+        shares = np.stack([block_means(mask, 4) for mask in masks]).reshape(len(masks), -1)
+        means = (shares @ quarter.T) / (shares.sum(1, keepdims=True) + 1e-3) - quarter.mean(1)
+        return np.asarray(means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12), dtype=np.float32)

@@ -104,9 +104,8 @@ class SFTracker:
         self.device = device
         self.last_step: Step | None = None
         count = min(len(channels), os.cpu_count() or 1)
-        # Two pools: the networks of one frame must not queue behind the channels that are already at the next.
-        self._workers, self._channel_workers = TorchWorkers(count, "sftrack"), TorchWorkers(count, "sftrack-channel")
-        self._pool = ChannelPool(channels, self._channel_workers, device)
+        self._workers = TorchWorkers(count, "sftrack")
+        self._pool = ChannelPool(channels, self._workers, device)
         self._segmenter = segmenter or Segmenter.bundled(device)
         self._combiner = combiner or Combiner.bundled(self.config.sharpness)
         self._box_reader = box_reader or BoxReader.bundled(device)
@@ -200,7 +199,6 @@ class SFTracker:
     def close(self) -> None:
         """End the threads. The tracker cannot be used any more."""
         self._closed = True
-        self._channel_workers.close()
         self._workers.close()
 
     def __enter__(self) -> Self:
@@ -252,9 +250,10 @@ class SFTracker:
             correlations = target.appearance.correlations(crop, boxes_in_window)  # meanwhile
             own = {place: window.look_at(mask) for place, channel in enumerate(live) if (mask := channel.own_mask) is not None}
             frame_box = window.frame_box(self._frame_size_wh)
-            seen = self._segmenter.decode(encoding.result(), boxes_in_window, frame_box, self._workers, own)
-        # Segmenting keeps all cores busy; what follows runs on one, which leaves the others to the channels.
-        self._begin(upcoming_rgb)
+            # The channels go on where a thread has no box to segment any more: all that follows here runs in this thread.
+            seen = self._segmenter.decode(
+                encoding.result(), boxes_in_window, frame_box, self._workers, own, meanwhile=partial(self._begin, upcoming_rgb)
+            )
         with self._timed("combine"):
             looks = np.column_stack([correlations, target.appearance.colour_overlaps(crop, seen.masks)])
         evidence = Evidence(
@@ -272,7 +271,7 @@ class SFTracker:
         )
         with self._timed("combine"):
             features = evidence.features()
-            [(overlaps, weights)] = self._workers.run([partial(self._combiner.weigh, features)])
+            overlaps, weights = self._combiner.weigh(features)
             if most is not None:
                 overlaps, weights = overlaps * most, weights * most
                 self._spectral.clear()
@@ -282,7 +281,7 @@ class SFTracker:
         with self._timed("seg2box"):
             votes = vote_map(boxes_in_window, weights, window.size_wh)
             box_evidence = BoxEvidence(refined, votes, target.first_mask, target.first_box_image)
-            [(box, expected)] = self._workers.run([partial(self._box_reader.read, box_evidence)])
+            box, expected = self._box_reader.read(box_evidence)
             if self.config.box_from == "mask":
                 read = box_of_mask(refined > 0.5)
                 box = read if np.isfinite(read).all() else weights @ boxes_in_window
@@ -295,7 +294,7 @@ class SFTracker:
         look = target.appearance.looks(crop, box[None], refined[None])[0]
         target.score *= float(np.clip(look.max() / FAMILIAR_LOOK, 0.0, 1.0))
         target.look = float(look[:2].max())
-        self._remember(live, seen.descriptors, looks, weights, target)
+        self._remember(live, boxes, seen.descriptors, looks, weights, target)
         if target.score > self.config.uncertain_below:
             target.appearance.remember(crop, box)
         return weights
@@ -310,19 +309,19 @@ class SFTracker:
     def _remember(
         self,
         live: list[Channel],
+        boxes: NDArray[np.float64],
         descriptors: NDArray[np.float32],
         looks: NDArray[np.float64],
         weights: NDArray[np.float64],
         target: Target,
     ) -> None:
         """Who was near the fused box, and what the target looks like now."""
-        for channel, look in zip(live, looks[:, :2].max(axis=1), strict=True):
-            if channel.estimate:
-                overlap = float(iou(channel.estimate.box_xywh, target.box_xywh))
-                target.record[channel.name] += RECORD_RATE * (overlap - target.record[channel.name])
-                # A channel that sees something more like the target than the fused box may be the one that is right.
-                off = overlap < self.config.restart_overlap and look < target.look and target.score > self.config.uncertain_below
-                channel.frames_off = channel.frames_off + 1 if off else 0
+        overlaps = iou(boxes, target.box_xywh).tolist()
+        for channel, overlap, look in zip(live, overlaps, looks[:, :2].max(axis=1).tolist(), strict=True):
+            target.record[channel.name] += RECORD_RATE * (overlap - target.record[channel.name])
+            # A channel that sees something more like the target than the fused box may be the one that is right.
+            off = overlap < self.config.restart_overlap and look < target.look and target.score > self.config.uncertain_below
+            channel.frames_off = channel.frames_off + 1 if off else 0
         if target.score > self.config.uncertain_below:
             seen = weights @ descriptors
             mixed = target.recent_descriptor + DESCRIPTOR_RATE * (seen - target.recent_descriptor)
@@ -362,7 +361,7 @@ class SFTracker:
         """Whether what would be segmented in a box has the colours of the target: many things have the shape of a small template."""
         window = self._window_on(box)
         crop = window.extract(image_rgb)
-        seen = self._segmenter.segment(crop, window.to_window(box[None]), window.frame_box(self._frame_size_wh), self._workers)
+        seen = self._segmenter.segment(crop, window.to_window(box[None]), window.frame_box(self._frame_size_wh))
         return bool(target.appearance.colour_overlaps(crop, seen.masks)[0] >= FOUND_COLOURS)
 
     def _restart(self, channels: list[Channel], image_rgb: ImageRGB) -> None:

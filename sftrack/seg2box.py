@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sftrack.contracts import BoxXYWH, SoftMask
-from sftrack.engine import fastest_engine, fold
+from sftrack.engine import Engine, fastest_engine, fold
 from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import rasterise
 
@@ -38,14 +38,17 @@ class BoxEvidence:
 
     def maps(self) -> NDArray[np.float32]:
         """`(4, SIZE_PX, SIZE_PX) float32`, in the order of `MAP_NAMES`."""
-        stacked = torch.from_numpy(np.stack([self.refined, self.votes, self.first_refined, self.first_box]))
-        pooled = functional.adaptive_avg_pool2d(stacked, (SIZE_PX, SIZE_PX))
+        pooled = functional.adaptive_avg_pool2d(torch.from_numpy(self.stacked()), (SIZE_PX, SIZE_PX))
         return np.asarray(pooled.numpy(), dtype=np.float32)
+
+    def stacked(self) -> NDArray[np.float32]:
+        """The maps as they are, `(4, h, w) float32`."""
+        return np.stack([self.refined, self.votes, self.first_refined, self.first_box])
 
 
 def vote_map(boxes_xywh: NDArray[np.float64], weights: NDArray[np.float64], size_wh: tuple[int, int]) -> SoftMask:
     """Weighted mean of box images: `(K, 4)` boxes in working pixels and `(K,)` weights to `(h, w)`."""
-    return np.tensordot(weights, rasterise(boxes_xywh, size_wh), axes=1).astype(np.float32)
+    return np.asarray(np.einsum("k,khw->hw", weights, rasterise(boxes_xywh, size_wh)), dtype=np.float32)
 
 
 def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -105,13 +108,33 @@ def _double(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
+class _Reader(nn.Module):
+    """The network with the pooling of `BoxEvidence.maps` before it, as products that any engine knows, whatever the size of the maps."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, network: Seg2Box, size_hw: tuple[int, int]) -> None:
+        super().__init__()
+        self.network = network
+        # What adaptive pooling makes of each row of a unit matrix are its weights.
+        rows, columns = (functional.adaptive_avg_pool1d(torch.eye(side), SIZE_PX) for side in size_hw)
+        self.register_buffer("rows", rows.T.contiguous())
+        self.register_buffer("columns", columns)
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps `(4, h, w)` to edges `(1, 4)` and logits of the overlap `(1,)`, see `Seg2Box`."""
+        edges, logits = self.network((self.rows @ maps @ self.columns)[None])
+        return edges, logits
+
+
 class BoxReader:
     """NN_seg2box as the pipeline uses it."""
 
     def __init__(self, network: Seg2Box, device: str = "cpu") -> None:
         """The network belongs to the reader from then on."""
-        maps = torch.zeros(1, len(MAP_NAMES), SIZE_PX, SIZE_PX)
-        self._engine = fastest_engine(fold(network.eval().requires_grad_(False)), [maps], device)
+        self._network, self._device = fold(network.eval().requires_grad_(False)), device
+        self._engines: dict[tuple[int, int], Engine] = {}
 
     @classmethod
     @cache
@@ -121,8 +144,11 @@ class BoxReader:
 
     def read(self, evidence: BoxEvidence) -> tuple[BoxXYWH, float]:
         """The box `(4,)` in pixels of the window that the maps lie in, at least 1 wide and high, and its expected overlap in [0, 1]."""
-        edges, logit = self._engine.run(evidence.maps()[None])
         height, width = evidence.refined.shape
+        if (height, width) not in self._engines:
+            reader, example = _Reader(self._network, (height, width)).eval(), torch.zeros(len(MAP_NAMES), height, width)
+            self._engines[height, width] = fastest_engine(reader, [example], self._device)
+        edges, logit = self._engines[height, width].run(evidence.stacked())
         x1, y1, x2, y2 = edges[0].astype(np.float64) * [width, height, width, height]
         box = np.array([x1, y1, max(x2 - x1, 1.0), max(y2 - y1, 1.0)])
         return box, 1.0 / (1.0 + math.exp(-float(logit[0])))

@@ -63,15 +63,12 @@ def run_segment(args: argparse.Namespace) -> int:
     if args.weights is not None and len(args.masks) < 2:
         raise ConfigError("expected at least two --masks with --weights, got one; leave out --weights to refine it")
 
-    import cv2
-    import torch
-
     from sftrack.segment.combine import check_weights
     from sftrack.segment.videos import check_out, find_videos
     from sftrack.spectral import SFSegPlusPlus
+    from sftrack.workers import pin_to_one_thread
 
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+    pin_to_one_thread()
     weights = SFSegPlusPlus.load(args.weights) if args.weights is not None else None
     if weights is not None:
         check_weights(weights, len(args.masks), _names(args.masks))

@@ -8,9 +8,23 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import cv2
 import torch
+from threadpoolctl import threadpool_limits
 
 Result = TypeVar("Result")
+
+
+def limit_library_threads(count: int = 1) -> None:
+    """How many threads OpenCV and BLAS share a call among: one where channels run side by side. For the whole process, so for programs."""
+    cv2.setNumThreads(count)
+    threadpool_limits(count, user_api="blas")
+
+
+def pin_to_one_thread() -> None:
+    """One thread per library, PyTorch included: for processes that run side by side, and for figures that do not depend on the cores."""
+    limit_library_threads()
+    torch.set_num_threads(1)
 
 
 class TorchWorkers:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from sftrack.combine import FEATURE_NAMES, CombineNet, Combiner, Evidence, agree, fuse, leader, majority
 from sftrack.window import rasterise
@@ -58,6 +59,17 @@ def test_any_number_of_channels_is_weighed(combiner: Combiner, count: int) -> No
     assert ((overlaps >= 0) & (overlaps <= 1)).all()
     assert (weights >= 0).all()
     assert weights.sum() == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_the_combiner_says_what_its_network_says(combiner: Combiner, count: int) -> None:
+    torch.manual_seed(0)
+    features = evidence(random_boxes(count)).features()
+    with torch.inference_mode():
+        expected = CombineNet().eval()(torch.from_numpy(features)[None])[0].sigmoid()
+    overlaps, weights = combiner.weigh(features)
+    np.testing.assert_allclose(overlaps, expected.numpy(), atol=1e-5)
+    np.testing.assert_allclose(weights, functional.softmax(12.0 * expected, dim=0).numpy(), atol=1e-5)
 
 
 @given(st.lists(any_box, min_size=1, max_size=6), any_box, st.sampled_from([0.0, 1.0, 0.3]))

@@ -7,6 +7,7 @@ import torch
 from sftrack.boxes import iou
 from sftrack.engine import fold
 from sftrack.seg2box import MAP_NAMES, SIZE_PX, BoxEvidence, BoxReader, Seg2Box, vote_map
+from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import rasterise
 
 SIDE = 128
@@ -97,3 +98,16 @@ def test_folding_batch_norms_keeps_the_result() -> None:
         assert not [part for part in folded.modules() if isinstance(part, torch.nn.BatchNorm2d)]
         for found, expected in zip(folded(maps), network(maps), strict=True):
             torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size_wh", [(112, 112), (480, 272), (16, 48)])
+def test_the_reader_says_what_the_network_says_of_the_pooled_maps(size_wh: tuple[int, int]) -> None:
+    network = load_network(Seg2Box(), bundled_path("seg2box")).eval()
+    boxes = np.array(size_wh * 2) * [[0.2, 0.3, 0.5, 0.4], [0.25, 0.3, 0.5, 0.5], [0.3, 0.3, 0.4, 0.4], [0.25, 0.25, 0.5, 0.5]]
+    evidence = BoxEvidence(*rasterise(boxes, size_wh))
+    with torch.inference_mode():
+        edges, logit = network(torch.from_numpy(evidence.maps())[None])
+    box, score = BoxReader(network).read(evidence)
+    expected = edges[0].numpy() * [*size_wh, *size_wh]
+    np.testing.assert_allclose(np.concatenate([box[:2], box[:2] + box[2:]]), expected, rtol=1e-4, atol=1e-3)
+    assert score == pytest.approx(float(logit.sigmoid()), abs=1e-5)

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from sftrack.benchmark.runner import Job, perform
 from sftrack.errors import SFTrackError, SinkError
+from sftrack.workers import pin_to_one_thread
 
 REPORT_EVERY_S = 0.2
 
@@ -182,15 +183,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def pin_to_one_thread() -> None:
-    """One thread per library: several processes on a machine must not fight over its cores."""
-    import cv2
-    import torch
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
 
 
 def reason_of(error: Exception) -> str:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sftrack.benchmark.jobs import Done, Event, Failed, pin_to_one_thread, reason_of
+from sftrack.benchmark.jobs import Done, Event, Failed, reason_of
 from sftrack.benchmark.results import SequenceResult
 from sftrack.benchmark.runner import Job, track, with_recordings
 from sftrack.errors import ConfigError, SinkError
+from sftrack.workers import pin_to_one_thread
 
 if TYPE_CHECKING:
     from ray import ObjectRef

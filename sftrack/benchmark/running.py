@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sftrack.benchmark.ablation import TOP, TOP_TITLE, VARIANTS, best_channels, variants_of
 from sftrack.benchmark.entrants import Entrant, find_entrant, replayed
 from sftrack.benchmark.grids import columns_of
-from sftrack.benchmark.jobs import Done, Engine, Failed, ProcessEngine, SerialEngine, pin_to_one_thread
+from sftrack.benchmark.jobs import Done, Engine, Failed, ProcessEngine, SerialEngine
 from sftrack.benchmark.plan import Campaign, Course, numbered, read_course, those_with
 from sftrack.benchmark.progress import Progress
 from sftrack.benchmark.results import RunFolder
@@ -19,6 +19,7 @@ from sftrack.benchmark.suites import find_suite
 from sftrack.cli import say
 from sftrack.config import resolve_device
 from sftrack.errors import ConfigError
+from sftrack.workers import pin_to_one_thread
 
 if TYPE_CHECKING:
     from sftrack.benchmark.mirror import Mirror

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import cv2
 import torch
 from torch import nn
 
@@ -19,6 +18,7 @@ from sftrack.training import feat2seg, heads, record
 from sftrack.training.loop import Batch, FitSettings, fit
 from sftrack.training.photos import PhotoSet
 from sftrack.weights.bundled import bundled_path, save_network
+from sftrack.workers import limit_library_threads
 
 CHANNELS_LAST = torch.channels_last
 
@@ -163,7 +163,7 @@ def main() -> None:
         parser.error(f"the stage {options.stage} needs --recordings, one or more folders of recorded frames")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(options.threads)
-    cv2.setNumThreads(options.threads)
+    limit_library_threads(options.threads)
     torch.manual_seed(options.seed)
     STAGES[options.stage](options)
 

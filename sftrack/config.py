@@ -26,7 +26,6 @@ _RANGES = {
     "iterations": (0, 100),
     "unary_power": (0.0, 10.0),
     "alpha": (0.0, 1.0),
-    "vote_share": (0.0, 1.0),
     "uncertain_below": (0.0, 1.0),
     "lost_below": (0.0, 1.0),
     "lost_after": (1, 10_000),
@@ -62,7 +61,8 @@ class PipelineConfig:
     context: float = 1.2
     """Side of the crop in the frame: 1 is twice the target's size (see `Window.around`)."""
     sharpness: float = 12.0
-    """How strongly channels with a better expected overlap count: their weights are a softmax of `sharpness * overlap`."""
+    """How strongly a better expected overlap counts: the channels' weights are a softmax of `sharpness * overlap`, and so are those of
+    their mean box and of the one that is read from the segmentation."""
     unary: Literal["weighted", "median", "best"] = "weighted"
     """What enters the spectral step: the weighted mean of the channels' segmentations, their median, or that of the best channel alone."""
     window: int = 5
@@ -74,9 +74,7 @@ class PipelineConfig:
     alpha: float = 0.5
     """`alpha` of Eq. 2: how much neighbours that differ are kept apart."""
     box_from: Literal["network", "mask"] = "network"
-    """Who reads the box from the refined segmentation: NN_seg2box, or the extremes of what is above one half."""
-    vote_share: float = 0.3
-    """How much of the fused box comes from the channels' boxes themselves; the rest is what NN_seg2box reads from the segmentation."""
+    """The box is what NN_seg2box reads from the refined segmentation, joined with the channels' boxes; or the extremes of that alone."""
     uncertain_below: float = 0.5
     """Score under which a frame counts as uncertain."""
     lost_below: float = 0.3

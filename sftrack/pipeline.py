@@ -1,5 +1,6 @@
 """The whole flow for one frame: channels -> feat2seg -> combination -> spectral window -> seg2box -> result."""
 
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -17,17 +18,21 @@ from sftrack.boxes import box_around, box_of_mask, center_xy, checked_box, check
 from sftrack.channels import Channel, ChannelPool
 from sftrack.combine import Combiner, Evidence, agree, fuse, leader, majority
 from sftrack.config import PipelineConfig, resolve_device
-from sftrack.contracts import BoxXYWH, ChannelResult, ImageRGB, SoftMask, State, Tracker, TrackResult
+from sftrack.contracts import BoxXYWH, ChannelResult, ImageRGB, Tracker, TrackResult
 from sftrack.errors import ConfigError, NotInitialisedError
 from sftrack.feat2seg import Segmenter
 from sftrack.presets import channels_of, create_channels, resolve_preset
-from sftrack.seg2box import BoxEvidence, BoxReader, vote_map
+from sftrack.seg2box import BoxEvidence, BoxReader, vote_map, vote_share
 from sftrack.spectral import OnlineSFSeg
+from sftrack.target import Target
 from sftrack.window import Window, rasterise
 from sftrack.workers import TorchWorkers
 
 OUTVOTED_AFTER = 5
 """Frames in a row after which most channels, if they agree, are believed and not the combination, which trusts what it said before."""
+
+READABLE = 0.8
+"""Overlap of the extremes of the first segmentation with the user's box from which boxes can be read from segmentations of this target."""
 
 RECORD_RATE = 0.15
 DESCRIPTOR_RATE = 0.1
@@ -38,31 +43,6 @@ FOUND_LIKENESS = 0.5
 """Correlation from which a place found by the search is tried ..."""
 FOUND_COLOURS = 0.6
 """... if its colours overlap with those of the first frame by this."""
-
-
-@dataclass
-class Target:
-    """What is remembered of the target between frames; boxes in frame pixels, masks in their window's pixels.
-
-    While it is lost, `box_xywh` is where the channels are now, and `last_good_xywh` what the user is told.
-    """
-
-    box_xywh: BoxXYWH
-    score: float
-    state: State
-    window: Window
-    mask: SoftMask
-    first_mask: SoftMask
-    first_box_image: SoftMask
-    first_descriptor: NDArray[np.float32]
-    recent_descriptor: NDArray[np.float32]
-    record: dict[str, float]
-    appearance: Appearance
-    last_good_xywh: BoxXYWH
-    sure_size_wh: NDArray[np.float64]
-    look: float = 1.0
-    low_frames: int = 0
-    outvoted_frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -234,7 +214,11 @@ class SFTracker:
         descriptor = seen.descriptors[0]
         record = {name: 0.7 for name in self.channel_names}
         appearance = Appearance(crop, box_in_window, mask)
-        return Target(box, 1.0, "tracking", window, mask, mask, first_box, descriptor, descriptor.copy(), record, appearance, box, box[2:])
+        # Strings and nets are hardly segmented: what the first segmentation misses of the box, the later ones will miss too.
+        readable = min(float(iou(box_of_mask(seen.masks[0] > 0.5), box_in_window)) / READABLE, 1.0)
+        return Target(
+            box, 1.0, "tracking", window, mask, mask, first_box, descriptor, descriptor.copy(), record, appearance, box, box[2:], readable
+        )
 
     def _fuse(self, image_rgb: ImageRGB, live: list[Channel], target: Target, upcoming_rgb: ImageRGB | None) -> NDArray[np.float64]:
         """From the channels' boxes to the fused box; returns the channels' weights."""
@@ -282,14 +266,16 @@ class SFTracker:
             votes = vote_map(boxes_in_window, weights, window.size_wh)
             box_evidence = BoxEvidence(refined, votes, target.first_mask, target.first_box_image)
             box, expected = self._box_reader.read(box_evidence)
+            voted, votes_expected = weights @ boxes_in_window, float(weights @ overlaps)
             if self.config.box_from == "mask":
                 read = box_of_mask(refined > 0.5)
-                box = read if np.isfinite(read).all() else weights @ boxes_in_window
-            box += self.config.vote_share * (weights @ boxes_in_window - box)
+                box = read if np.isfinite(read).all() else voted
+            else:
+                box += vote_share(expected * target.readable, votes_expected, self.config.sharpness) * (voted - box)
         self.last_step = Step(evidence, features, weights, box_evidence, window)
         target.box_xywh = keep_in_frame(window.to_frame(box), self._frame_size_wh)
         # One network judges the shape of the mask, the other what is under it: both must be content.
-        target.window, target.mask, target.score = window, refined, min(float(np.sqrt(expected * (weights @ overlaps))), 1.0)
+        target.window, target.mask, target.score = window, refined, min(math.sqrt(expected * votes_expected), 1.0)
         # Both learn from the past, so a mistake that lasts convinces them: what does not look like the target at all counts less.
         look = target.appearance.looks(crop, box[None], refined[None])[0]
         target.score *= float(np.clip(look.max() / FAMILIAR_LOOK, 0.0, 1.0))

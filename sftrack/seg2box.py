@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -49,6 +50,17 @@ class BoxEvidence:
 def vote_map(boxes_xywh: NDArray[np.float64], weights: NDArray[np.float64], size_wh: tuple[int, int]) -> SoftMask:
     """Weighted mean of box images: `(K, 4)` boxes in working pixels and `(K,)` weights to `(h, w)`."""
     return np.asarray(np.einsum("k,khw->hw", weights, rasterise(boxes_xywh, size_wh)), dtype=np.float32)
+
+
+def vote_share(expected: float, votes_expected: float, sharpness: float) -> float:
+    """How much of the box comes from the channels' boxes: a softmax of `sharpness` times the expected overlaps of both, in [0, 1].
+
+    Args:
+        expected: of what is read from the segmentation.
+        votes_expected: of the weighted mean of the channels' boxes.
+        sharpness: as for the weights of the channels.
+    """
+    return float(expit(sharpness * (votes_expected - expected)))
 
 
 def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

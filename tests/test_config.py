@@ -73,8 +73,7 @@ OUT_OF_RANGE = [
     ("iterations", -1, "from 0 to 100"),
     ("unary_power", 11.0, "from 0 to 10"),
     ("alpha", 1.5, "from 0 to 1"),
-    ("vote_share", -0.1, "from 0 to 1"),
-    ("vote_share", 1.1, "from 0 to 1"),
+    ("alpha", -0.1, "from 0 to 1"),
     ("uncertain_below", 2.0, "from 0 to 1"),
     ("lost_below", -0.5, "from 0 to 1"),
     ("lost_after", 0, "from 1 to 10000"),
@@ -98,7 +97,7 @@ def test_every_number_of_the_pipeline_has_a_range() -> None:
     assert numbers == {name for name, _, _ in OUT_OF_RANGE}
 
 
-@pytest.mark.parametrize("settings", [{"vote_share": 0.0}, {"vote_share": 1.0}, {"window": 1}, {"crop_size_px": 1024}, {"iterations": 0}])
+@pytest.mark.parametrize("settings", [{"alpha": 0.0}, {"alpha": 1.0}, {"window": 1}, {"crop_size_px": 1024}, {"iterations": 0}])
 def test_the_ends_of_a_range_belong_to_it(settings: dict[str, float]) -> None:
     assert config_from_mapping({"pipeline": settings}).pipeline == PipelineConfig(**settings)  # type: ignore[arg-type]
 

@@ -17,7 +17,7 @@ from sftrack.boxes import iou
 from sftrack.combine import Combiner
 from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, RegionMask, Tracker, TrackResult
 from sftrack.errors import BoxError, ConfigError, FrameError, NotInitialisedError
-from sftrack.feat2seg import Segmenter
+from sftrack.feat2seg import Segmentations, Segmenter
 from sftrack.feat2seg_net import Feat2Seg
 from sftrack.pipeline import OUTVOTED_AFTER
 from sftrack.presets import LIGHT
@@ -241,22 +241,38 @@ def test_on_the_first_frame_each_channel_that_started_is_at_the_given_box(tracke
     assert late.error == "RuntimeError: no start today"
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_the_channels_boxes_have_their_share_in_the_fused_one(tracker_of: MakeTracker, share: float) -> None:
-    """The reader says something else than the channels, so that it shows who was listened to."""
+@pytest.mark.parametrize(("expected", "readable", "share"), [(1.0, 1.0, 0.5), (1.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 0.9, 0.769)])
+def test_the_channels_boxes_have_their_share_in_the_fused_one(
+    tracker_of: MakeTracker, expected: float, readable: float, share: float
+) -> None:
+    """The reader says something else than the channels, of which all are right, so that it shows who was listened to."""
     offsets = (-6.0, 4.0)
-    tracker = tracker_of({str(offset): following(offset_xy=(offset, offset / 2)) for offset in offsets}, vote_share=share)
-    tracker.reader.box_xywh = np.array([20.0, 30.0, 40.0, 50.0])
+    tracker = tracker_of({str(offset): following(offset_xy=(offset, offset / 2)) for offset in offsets})
+    tracker.reader.box_xywh, tracker.reader.score = np.array([20.0, 30.0, 40.0, 50.0]), expected
     tracker.init(CLIP.images_rgb[0], CLIP.boxes_xywh[0])
+    assert tracker._target is not None
+    tracker._target.readable = readable
     result = tracker.update(CLIP.images_rgb[1])
     boxes = np.array([channel.box_xywh for channel in result.channels])
     assert tracker.last_step is not None
     read = tracker.last_step.window.to_frame(tracker.reader.box_xywh)
     voted = np.array([channel.weight for channel in result.channels]) @ boxes
-    np.testing.assert_allclose(result.box_xywh, share * voted + (1.0 - share) * read, atol=1e-6)
-    if share == 1.0:
-        assert (boxes.min(axis=0) - 1e-6 <= result.box_xywh).all()
-        assert (result.box_xywh <= boxes.max(axis=0) + 1e-6).all()
+    np.testing.assert_allclose(result.box_xywh, share * voted + (1.0 - share) * read, atol=0.02)
+
+
+@pytest.mark.parametrize(("part", "readable"), [(1.0, 1.0), (0.9, 1.0), (0.5, 0.625), (0.0, 0.0)])
+def test_what_the_first_segmentation_misses_of_the_box_says_how_far_later_ones_are_read(
+    tracker_of: MakeTracker, monkeypatch: pytest.MonkeyPatch, part: float, readable: float
+) -> None:
+    tracker = tracker_of()
+
+    def left_part(crop: np.ndarray, boxes: np.ndarray, *_: object) -> Segmentations:
+        return Segmentations(rasterise(boxes * [1.0, 1.0, part, 1.0], crop.shape[1::-1]), np.ones((1, 8), np.float32))
+
+    monkeypatch.setattr(tracker._segmenter, "segment", left_part)
+    tracker.init(CLIP.images_rgb[0], CLIP.boxes_xywh[0])
+    assert tracker._target is not None
+    assert tracker._target.readable == pytest.approx(readable, abs=0.04)
 
 
 @pytest.mark.parametrize("view", ["crop", "frame"])

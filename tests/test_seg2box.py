@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sftrack.boxes import iou
 from sftrack.engine import fold
-from sftrack.seg2box import MAP_NAMES, SIZE_PX, BoxEvidence, BoxReader, Seg2Box, vote_map
+from sftrack.seg2box import MAP_NAMES, SIZE_PX, BoxEvidence, BoxReader, Seg2Box, vote_map, vote_share
 from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import rasterise
 
@@ -65,6 +67,14 @@ def test_maps_come_in_the_order_of_their_names() -> None:
     maps = BoxEvidence(*(np.full((48, 80), level, np.float32) for level in levels)).maps()
     assert maps.shape == (len(MAP_NAMES), SIZE_PX, SIZE_PX)
     np.testing.assert_allclose(maps.mean((1, 2)), levels, rtol=1e-5)
+
+
+@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.floats(0.0, 1000.0))
+def test_the_better_box_has_the_larger_share(expected: float, votes_expected: float, sharpness: float) -> None:
+    share = vote_share(expected, votes_expected, sharpness)
+    assert 0.0 <= share <= 1.0
+    assert share + vote_share(votes_expected, expected, sharpness) == pytest.approx(1.0)
+    assert (share >= 0.5) == (votes_expected >= expected) or share == pytest.approx(0.5)
 
 
 def test_votes_are_the_weighted_boxes() -> None:

@@ -8,7 +8,7 @@ from sftrack.benchmark.entrants import Entrant, replayed
 VARIANTS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "full": ("SFTrack++ as it is", {}),
     "no_spectral": ("without the spectral step", {"iterations": 0}),
-    "no_seg2box": ("without NN_seg2box", {"box_from": "mask", "vote_share": 0.0}),
+    "no_seg2box": ("without NN_seg2box", {"box_from": "mask"}),
     "median": ("median of the channels as input", {"unary": "median"}),
     "best": ("best channel as input", {"unary": "best"}),
     "iterations_1": ("1 spectral iteration", {"iterations": 1}),

@@ -5,6 +5,7 @@ import itertools
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ from benchmarks.random_weights import random_weights
 from benchmarks.recordings import shared_folder
 from sftrack.config import ChannelConfig, PipelineConfig
 from sftrack.contracts import Frame, TrackResult
-from sftrack.datasets import read_sequence
+from sftrack.datasets import read_sequence, sequence_names
 from sftrack.pipeline import SFTracker
 from sftrack.presets import channels_of, create_channels
 from sftrack.session import with_upcoming
@@ -36,7 +37,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks pipeline", description=__doc__)
     parser.add_argument("--shared", type=Path, help="folder with data/DAVIS")
     parser.add_argument("--preset", default="light")
-    parser.add_argument("--sequence", default="dog", help="DAVIS sequence that is made into a clip")
+    parser.add_argument("--sequence", action="append", help="DAVIS sequence that is made into a clip; repeatable, all ten by default")
     parser.add_argument("--frames", type=int, default=5000, help="length of the memory run, a looped clip")
     parser.add_argument("--random-weights", action="store_true", help="deep trackers find nothing, but need no weights: for timing only")
     add_device(parser)
@@ -48,10 +49,11 @@ def main(arguments: list[str]) -> int:
         print("random weights: for timing only; what depends on what is found (learning, masks, restarts) may cost more or less")
     limit_library_threads()  # as the program does
     with tempfile.TemporaryDirectory() as folder:
-        clip, box = make_clip(options, Path(folder))
+        root = shared_folder(options.shared) / "data" / "DAVIS"
+        clips = {name: make_clip(root, name, Path(folder)) for name in options.sequence or sequence_names("DAVIS", root)}
         for video in (False, True):
-            show_speed(options, clip, box, Path(folder) / f"out{video}", video=video)
-        show_memory(options, clip, box)
+            show_speed(options, clips, Path(folder) / f"out{video}", video=video)
+        show_memory(options, *next(iter(clips.values())))
     return 0
 
 
@@ -67,10 +69,10 @@ def make_tracker(options: argparse.Namespace) -> SFTracker:
     return SFTracker(create_channels(channels, options.device), config, device=options.device)
 
 
-def make_clip(options: argparse.Namespace, folder: Path) -> tuple[Path, np.ndarray]:
+def make_clip(root: Path, name: str, folder: Path) -> tuple[Path, np.ndarray]:
     """The sequence as an H.264 file of 854x480, and its first true box."""
-    sequence = read_sequence("DAVIS", shared_folder(options.shared) / "data" / "DAVIS", options.sequence)
-    path = folder / "clip.mp4"
+    sequence = read_sequence("DAVIS", root, name)
+    path = folder / f"{name}.mp4"
     size = sequence.frame(0).shape[1::-1]
     empty = TrackResult(np.array([0.0, 0.0, 1.0, 1.0]), 1.0, "tracking")
     with AnnotatedVideoSink(path, frame_size_wh=SIZE_WH, frames_per_second=30.0, draw=lambda frame, _: frame.image_rgb) as sink:
@@ -80,9 +82,39 @@ def make_clip(options: argparse.Namespace, folder: Path) -> tuple[Path, np.ndarr
     return path, sequence.boxes_xywh[0] * np.tile(np.array(SIZE_WH) / size, 2)
 
 
-def show_speed(options: argparse.Namespace, clip: Path, box: np.ndarray, out: Path, *, video: bool) -> None:
-    """Decode, track and write one clip; the first frames are left out."""
-    stages: dict[str, list[float]] = {}
+@dataclass(frozen=True)
+class Speed:
+    """What one run took, the first frames left out: seconds by the clock, of all cores together, and of each frame per stage."""
+
+    frames: int
+    elapsed_s: float
+    cpu_s: float
+    stages_s: dict[str, list[float]]
+
+
+def show_speed(options: argparse.Namespace, clips: dict[str, tuple[Path, np.ndarray]], out: Path, *, video: bool) -> None:
+    """Decode, track and write each clip; a line for each, and the stages of all."""
+    files = "boxes, times, log and annotated video" if video else "boxes, times and log"
+    print(f"\n{SIZE_WH[0]}x{SIZE_WH[1]}, writing {files}")
+    speeds = []
+    for name, (clip, box) in clips.items():
+        speeds.append(run(options, clip, box, out / name, video=video))
+        elapsed_ms, cpu_ms = (seconds / speeds[-1].frames * 1e3 for seconds in (speeds[-1].elapsed_s, speeds[-1].cpu_s))
+        print(f"  {name:20s}{1e3 / elapsed_ms:6.1f} frames/s  {elapsed_ms:5.1f} ms  (CPU {cpu_ms:5.1f} on all cores together)", flush=True)
+    rates = [speed.frames / speed.elapsed_s for speed in speeds]
+    frames = sum(speed.frames for speed in speeds)
+    together = frames / sum(speed.elapsed_s for speed in speeds)
+    print(f"  {'all':20s}{together:6.1f} frames/s, lowest {min(rates):.1f}, median {np.median(rates):.1f}, highest {max(rates):.1f}")
+    print(f"  {'stage':20s}{'mean ms':>9s}{'p95 ms':>9s}")
+    for stage in dict.fromkeys(stage for speed in speeds for stage in speed.stages_s):
+        stage_s = [seconds for speed in speeds for seconds in speed.stages_s.get(stage, [])]
+        if stage not in ("restart", "search"):  # which most frames do without
+            print(f"  {stage:20s}{np.mean(stage_s) * 1e3:9.2f}{np.percentile(stage_s, 95) * 1e3:9.2f}")
+
+
+def run(options: argparse.Namespace, clip: Path, box: np.ndarray, out: Path, *, video: bool) -> Speed:
+    """Decode, track and write one clip."""
+    stages_s: dict[str, list[float]] = {}
     with make_tracker(options) as tracker, open_source(video=clip) as source:
         sinks = open_sinks(out, frame_size_wh=source.frame_size_wh, frames_per_second=30.0, video=video)
         with sinks:
@@ -98,17 +130,9 @@ def show_speed(options: argparse.Namespace, clip: Path, box: np.ndarray, out: Pa
                     began, cpu_s = time.perf_counter(), time.process_time()
                     continue
                 for stage, seconds in result.timings_s.items():
-                    stages.setdefault(stage, []).append(seconds)
+                    stages_s.setdefault(stage, []).append(seconds)
         synchronise(options.device)
-        elapsed, cpu_s = time.perf_counter() - began, time.process_time() - cpu_s
-    frames = len(stages["total"])
-    files = "boxes, times, log and annotated video" if video else "boxes, times and log"
-    print(f"{SIZE_WH[0]}x{SIZE_WH[1]}, writing {files}: {frames / elapsed:.1f} frames/s")
-    print(f"  {'stage':16s}{'mean ms':>9s}{'p95 ms':>9s}")
-    for stage, seconds_list in stages.items():
-        if stage != "search":
-            print(f"  {stage:16s}{np.mean(seconds_list) * 1e3:9.2f}{np.percentile(seconds_list, 95) * 1e3:9.2f}")
-    print(f"  {'end to end':16s}{elapsed / frames * 1e3:9.2f}   (CPU {cpu_s / frames * 1e3:.2f} on all cores together)")
+        return Speed(len(stages_s["total"]), time.perf_counter() - began, time.process_time() - cpu_s, stages_s)
 
 
 def looped(clip: Path, count: int) -> Iterator[np.ndarray]:

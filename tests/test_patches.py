@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sftrack.trackers.discriminative.augmentation import Augmentation, blur, cut, drop_channels, flip, rotate
@@ -77,6 +77,7 @@ def test_crops_that_stay_inside_the_frame_equal_the_original(shared: Path) -> No
     output=st.sampled_from([8, 16, 32]),
     max_shrink=st.sampled_from([None, 1.5]),
 )
+@example(y=30.0, x=0.0, side=249.0, output=8, max_shrink=None)  # one in 31 pixels, from below the last one
 def test_any_crop_holds_pixels_of_the_frame_only(y: float, x: float, side: float, output: int, max_shrink: float | None) -> None:
     """Its edge is repeated as far as needed, even where nothing of the frame is inside, and never anything else."""
     image = np.random.default_rng(0).integers(50, 60, (30, 41, 3), dtype=np.uint8)

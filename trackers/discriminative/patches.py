@@ -79,7 +79,7 @@ def sample_patch(
         side = np.trunc(side / np.float32(shrink))
     factor = max(1, int(float(side / np.float32(output_px)) - 0.1))
     middle = np.trunc(position).astype(np.int64)
-    offset = middle % factor
+    offset = np.minimum(middle % factor, size - 1)  # or, in a frame smaller than the factor, nothing would be left
     decimated = image_rgb[offset[0] :: factor, offset[1] :: factor]
     middle = (middle - offset) // factor
     rows_columns = max(2, int(np.rint(side / np.float32(factor))))

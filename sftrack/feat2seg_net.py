@@ -108,8 +108,9 @@ class ColourOdds(nn.Module):
         index = bins.expand(len(inside), -1)
         weights = torch.cat([inside, outside]).float().flatten(1)
         counts = torch.zeros(len(weights), self.BINS**3, device=weights.device).scatter_add_(1, torch.cat([index, index]), weights)
-        # The first two axes of a histogram are smoothed by one product, the last by another.
-        smooth = self.smoothing_of_two @ counts.reshape(-1, self.BINS**2, self.BINS) @ self.smoothing
+        with torch.autocast(weights.device.type, enabled=False):  # rare colours would be lost in half of the bits
+            # The first two axes of a histogram are smoothed by one product, the last by another.
+            smooth = self.smoothing_of_two.float() @ counts.reshape(-1, self.BINS**2, self.BINS) @ self.smoothing.float()
         frequencies = smooth.flatten(1) / (weights.sum(1, keepdim=True) + 1e-3) + 3e-4
         inner, outer = frequencies.chunk(2)
         return torch.tanh(torch.log(inner / outer).gather(1, index) / 2.0).reshape(inside.shape)

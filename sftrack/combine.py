@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sftrack.boxes import center_xy, iou
 from sftrack.contracts import BoxXYWH, SoftMask
-from sftrack.engine import Engine, fastest_engine
+from sftrack.engine import fastest_engine
 from sftrack.resampling import block_means
 from sftrack.weights.bundled import bundled_path, load_network
 
@@ -155,8 +155,9 @@ class Combiner:
 
     def __init__(self, network: CombineNet, sharpness: float) -> None:
         """`sharpness`: how strongly a better predicted overlap counts; weights are a softmax of `sharpness * overlap`."""
-        self._network, self._sharpness = network.eval().requires_grad_(False), sharpness
-        self._engines: dict[int, Engine] = {}
+        example = torch.zeros(1, 2, len(FEATURE_NAMES))
+        self._engine = fastest_engine(network.eval().requires_grad_(False), [example], free_axis=1)  # channels may fail
+        self._sharpness = sharpness
 
     @classmethod
     def bundled(cls, sharpness: float) -> Self:
@@ -165,10 +166,7 @@ class Combiner:
 
     def weigh(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Features `(K, F)` to predicted overlaps `(K,)` in [0, 1] and weights `(K,)` that sum to 1."""
-        count = len(features)
-        if count not in self._engines:
-            self._engines[count] = fastest_engine(self._network, [torch.zeros(1, *features.shape)])
-        [logits] = self._engines[count].run(features[None])
+        [logits] = self._engine.run(features[None])
         overlap = expit(logits[0].astype(np.float64))
         return overlap, softmax(overlap * self._sharpness)
 

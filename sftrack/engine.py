@@ -8,6 +8,7 @@ Both take arrays and give arrays. onnxruntime runs what PyTorch exports from the
 import importlib.util
 import io
 import logging
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
@@ -33,6 +34,9 @@ LARGE = 5_000_000
 OPSET = 17
 """Version of the ONNX operators; onnxruntime knows it since 1.12."""
 
+
+_EXPORTING = threading.Lock()
+"""PyTorch's exporter fails where another thread exports at the same time."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -107,8 +111,14 @@ class OnnxEngine:
     Its threads do not wait in busy loops, which gains little where they have the cores to themselves and harms much where they do not.
     """
 
-    def __init__(self, network: nn.Module, examples: Sequence[Tensor], threads: int = 1) -> None:
-        """`examples`: inputs of the shapes and types that `run` will get, on the CPU; `threads`: how many share the work of one run.
+    def __init__(self, network: nn.Module, examples: Sequence[Tensor], threads: int = 1, free_axis: int | None = None) -> None:
+        """Export a module.
+
+        Args:
+            network: the module.
+            examples: inputs of the shapes and types that `run` will get, on the CPU.
+            threads: how many share the work of one run.
+            free_axis: of all inputs, which may be of another length than the examples'.
 
         Raises:
             Exception: of PyTorch's exporter or of onnxruntime, where one of them does not know an operator.
@@ -118,9 +128,10 @@ class OnnxEngine:
         names = [f"input{place}" for place in range(len(examples))]
         graph: Any = io.BytesIO()  # which this exporter takes, though the annotation of the joint function asks for a path
         inputs = tuple(example.clone() for example in examples)  # what was made in inference mode cannot be traced
-        with warnings.catch_warnings(), torch.no_grad():
+        free = None if free_axis is None else {name: {free_axis: "free"} for name in names}
+        with _EXPORTING, warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # that it is the older exporter, and that shapes are constants: both are meant
-            torch.onnx.export(network.eval(), inputs, graph, input_names=names, opset_version=OPSET, dynamo=False)
+            torch.onnx.export(network.eval(), inputs, graph, input_names=names, dynamic_axes=free, opset_version=OPSET, dynamo=False)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -145,15 +156,22 @@ def has_onnxruntime() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None and importlib.util.find_spec("onnx") is not None
 
 
-def fastest_engine(network: nn.Module, examples: Sequence[Tensor], device: str = "cpu", dtype: torch.dtype = torch.float32) -> Engine:
+def fastest_engine(
+    network: nn.Module,
+    examples: Sequence[Tensor],
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    free_axis: int | None = None,
+) -> Engine:
     """onnxruntime for float32 on the CPU if it is installed and can run the network, else PyTorch; the module belongs to the engine.
 
-    A small network runs on one thread, where more cost more than they bring, a `LARGE` one on as many as PyTorch would use.
+    A small network runs on one thread, where more cost more than they bring, a `LARGE` one on as many as PyTorch would use. For
+    `free_axis` see `OnnxEngine`.
     """
     if device == "cpu" and dtype == torch.float32 and has_onnxruntime():
         threads = torch.get_num_threads() if parameter_count(network) > LARGE else 1
         try:
-            return OnnxEngine(network, examples, threads)
+            return OnnxEngine(network, examples, threads, free_axis)
         except Exception as error:  # the exporter's and onnxruntime's errors have no common base
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             log.warning("onnxruntime cannot run %s, PyTorch does (slower): %s", type(network).__name__, reason)

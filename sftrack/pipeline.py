@@ -59,7 +59,8 @@ class Step:
 class SFTracker:
     """Follows one object; see the package docstring for the loop.
 
-    Not thread-safe: one object, one thread. The channels run in threads of its own.
+    Not thread-safe: one object, one thread. The channels and the boxes that are segmented run in threads of its own. A program that has the
+    machine to itself calls `sftrack.workers.limit_library_threads` first, so that those of OpenCV and BLAS do not get in their way.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class SFTracker:
             image_rgb: `(H, W, 3) uint8`.
             with_mask: give the refined segmentation of the full frame too.
             upcoming_rgb: the frame after this one, where the caller has it already (a file): the channels set out on it while this frame
-                is fused, which changes no result and keeps all cores busy. The next call must be for that very array.
+                is fused, which changes no result and keeps all cores busy. The next call must be for that array, after an error too.
 
         Raises:
             NotInitialisedError: `init` was not called, or the tracker was closed.
@@ -210,6 +211,7 @@ class SFTracker:
             seen = self._segmenter.segment(crop, box_in_window[None], window.frame_box(self._frame_size_wh), self._workers)
         with self._timed("spectral"):
             mask = self._spectral.push(seen.masks[0], window)
+        self._box_reader.prepare(window.size_wh)
         first_box = rasterise(box_in_window[None], window.size_wh)[0]
         descriptor = seen.descriptors[0]
         record = {name: 0.7 for name in self.channel_names}

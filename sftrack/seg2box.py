@@ -154,12 +154,17 @@ class BoxReader:
         """With the weights that the package ships; one for all who ask."""
         return cls(load_network(Seg2Box(), bundled_path("seg2box")), device)
 
+    def prepare(self, size_wh: tuple[int, int]) -> None:
+        """Make what reads maps of a size, which `read` would do when the first of them comes."""
+        size_hw = (size_wh[1], size_wh[0])
+        if size_hw not in self._engines:
+            reader, example = _Reader(self._network, size_hw).eval(), torch.zeros(len(MAP_NAMES), *size_hw)
+            self._engines[size_hw] = fastest_engine(reader, [example], self._device)
+
     def read(self, evidence: BoxEvidence) -> tuple[BoxXYWH, float]:
         """The box `(4,)` in pixels of the window that the maps lie in, at least 1 wide and high, and its expected overlap in [0, 1]."""
         height, width = evidence.refined.shape
-        if (height, width) not in self._engines:
-            reader, example = _Reader(self._network, (height, width)).eval(), torch.zeros(len(MAP_NAMES), height, width)
-            self._engines[height, width] = fastest_engine(reader, [example], self._device)
+        self.prepare((width, height))
         edges, logit = self._engines[height, width].run(evidence.stacked())
         x1, y1, x2, y2 = edges[0].astype(np.float64) * [width, height, width, height]
         box = np.array([x1, y1, max(x2 - x1, 1.0), max(y2 - y1, 1.0)])

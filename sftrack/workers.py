@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import cv2
+import scipy.linalg  # noqa: F401  its BLAS must be there to be limited
 import torch
 from threadpoolctl import threadpool_limits
 

@@ -65,6 +65,9 @@ class VoteReader(BoxReader):
         self.score = 1.0
         self.box_xywh: BoxXYWH | None = None
 
+    def prepare(self, size_wh: tuple[int, int]) -> None:
+        pass
+
     def read(self, evidence: BoxEvidence) -> tuple[BoxXYWH, float]:
         if self.box_xywh is not None:
             return self.box_xywh.copy(), self.score

@@ -14,6 +14,8 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sftrack import SFTracker
+from sftrack.combine import CombineNet, Combiner
+from sftrack.engine import OnnxEngine
 from sftrack.workers import TorchWorkers, limit_library_threads, pin_to_one_thread
 from tests.targets import straight_clip
 
@@ -99,7 +101,7 @@ def test_closing_ends_the_threads_and_may_be_repeated() -> None:
 @pytest.fixture
 def threads_as_before() -> Iterator[None]:
     opencv, pytorch = cv2.getNumThreads(), torch.get_num_threads()
-    with threadpool_limits():
+    with threadpool_limits(2):  # more than one, whatever the machine has
         yield
     cv2.setNumThreads(opencv)
     torch.set_num_threads(pytorch)
@@ -148,3 +150,17 @@ def test_a_frame_is_fused_without_pytorch_in_the_callers_thread() -> None:
             result = tracker.update(clip.images_rgb[2])
     assert np.isfinite(result.box_xywh).all()
     assert seen.names == []
+
+
+def test_networks_may_be_exported_in_several_threads_at_once() -> None:
+    """PyTorch's exporter cannot, and who loses would run PyTorch ever after."""
+    together = threading.Barrier(3)
+
+    def make() -> Combiner:
+        together.wait(timeout=10.0)
+        return Combiner(CombineNet(), 12.0)
+
+    workers = TorchWorkers(3, "test")
+    made = workers.run([make] * 3)
+    workers.close()
+    assert [type(combiner._engine) for combiner in made] == [OnnxEngine] * 3

@@ -51,6 +51,9 @@ class TeachingReader(BoxReader):
         self._noise, self._rng = BoxNoise(0.15 + 0.9 * (1.0 - skill)), rng
         self.truth_xywh: BoxXYWH = np.zeros(4)
 
+    def prepare(self, size_wh: tuple[int, int]) -> None:
+        """See `BoxReader`; there is nothing to make."""
+
     def read(self, evidence: BoxEvidence) -> tuple[BoxXYWH, float]:
         """See `BoxReader`; `truth_xywh` is in working coordinates."""
         box = self._noise.apply(self.truth_xywh, self._rng)

@@ -129,8 +129,9 @@ class Segmenter:
         """The second half of `segment`, with the same arguments.
 
         Args:
-            meanwhile: called when all boxes are on their way to the workers, who so turn to what it gives them as soon as they can.
             known: masks `(h, w)` of the crop by index of their box, from trackers that segment: they are only described, not made again.
+            meanwhile: called once before the results are waited for; with workers, all boxes are on their way to them by then, and they
+                turn to what it gives them as soon as they can.
         """
         known = known or {}
         wanted = [index for index in range(len(boxes_xywh)) if index not in known]

@@ -1,5 +1,7 @@
 """NN_feat2seg: shapes, batching, folding, what it looks at, and that the bundled weights segment."""
 
+import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -103,6 +105,35 @@ def test_known_masks_are_taken_as_they_are_and_described_like_others(
         source = (index + 1) % 4 if index in known else index
         np.testing.assert_allclose(seen.masks[index], plain.masks[source], atol=0 if index in known else 1e-4)
         np.testing.assert_allclose(seen.descriptors[index], plain.descriptors[source], atol=1e-4)
+
+
+def test_workers_can_be_given_more_to_do_while_the_boxes_are_segmented(bundled: Segmenter, crop: np.ndarray) -> None:
+    """What it gives them waits behind all boxes, and is there before the last one is done."""
+    workers, order = TorchWorkers(1, "test"), []
+    release = threading.Event()
+    workers.start(lambda: release.wait(10.0))  # no box can be done before `meanwhile`, or this test ends with its time
+
+    def meanwhile() -> None:
+        workers.start(lambda: order.append("more"))
+        release.set()
+
+    started = time.perf_counter()
+    seen = bundled.decode(bundled.encode(crop), BOXES, WHOLE, workers, meanwhile=meanwhile)
+    assert time.perf_counter() - started < 9.0
+    workers.close()
+    assert order == ["more"]
+    np.testing.assert_allclose(seen.masks, bundled.segment(crop, BOXES, WHOLE).masks, atol=1e-4)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_autocast_leaves_the_colour_odds_as_they_are(network: Feat2Seg, training: bool) -> None:
+    picture, inside = torch.rand(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
+    inside[..., 8:24, 8:24] = 1.0
+    odds = network.colour.train(training)
+    bins = odds.bins(picture)
+    plain = odds(bins, inside, 1.0 - inside)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(odds(bins, inside, 1.0 - inside), plain, rtol=0, atol=0)
 
 
 def test_boxes_that_are_alike_share_a_segmentation(bundled: Segmenter, crop: np.ndarray) -> None:

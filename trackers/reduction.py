@@ -42,7 +42,7 @@ def sample_window(
     seen = cv2.warpAffine(part, matrix, (columns.count, rows.count), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     seen = cv2.cvtColor(seen, cv2.COLOR_RGBA2RGB) if has_colours else seen
     seen = cv2.copyMakeBorder(seen, rows.before, rows.after, columns.before, columns.after, cv2.BORDER_REPLICATE)
-    return np.asarray(seen, dtype=np.uint8)
+    return np.asarray(seen, dtype=np.uint8).reshape(size_wh[1], size_wh[0], *image_rgb.shape[2:])
 
 
 def _covered(start: float, end: float, margin: int, side: int) -> tuple[int, int]:

@@ -130,8 +130,7 @@ class Segmenter:
 
         Args:
             known: masks `(h, w)` of the crop by index of their box, from trackers that segment: they are only described, not made again.
-            meanwhile: called once before the results are waited for; with workers, all boxes are on their way to them by then, and they
-                turn to what it gives them as soon as they can.
+            meanwhile: see `TorchWorkers.run`; without workers it is not called.
         """
         known = known or {}
         wanted = [index for index in range(len(boxes_xywh)) if index not in known]
@@ -139,10 +138,7 @@ class Segmenter:
         # A GPU takes all boxes at once; on a CPU one after the other stays in the cache, and threads share them evenly.
         count = 1 if self._device == "cpu" else max(len(distinct), 1)
         jobs = [partial(self._decode, encoded, distinct[at : at + count], frame_xywh) for at in range(0, len(distinct), count)]
-        started = [workers.start(job) for job in jobs] if workers else []
-        if meanwhile is not None:
-            meanwhile()
-        done = [future.result() for future in started] if workers else [job() for job in jobs]
+        done = workers.run(jobs, meanwhile) if workers else [job() for job in jobs]
         masks = np.concatenate([*done, *(mask[None] for mask in known.values())])
         row_of = dict(zip(wanted, owner.tolist(), strict=True)) | {index: len(distinct) + row for row, index in enumerate(known)}
         rows = [row_of[index] for index in range(len(boxes_xywh))]

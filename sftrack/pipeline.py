@@ -267,13 +267,8 @@ class SFTracker:
         with self._timed("seg2box"):
             votes = vote_map(boxes_in_window, weights, window.size_wh)
             box_evidence = BoxEvidence(refined, votes, target.first_mask, target.first_box_image)
-            box, expected = self._box_reader.read(box_evidence)
-            voted, votes_expected = weights @ boxes_in_window, float(weights @ overlaps)
-            if self.config.box_from == "mask":
-                read = box_of_mask(refined > 0.5)
-                box = read if np.isfinite(read).all() else voted
-            else:
-                box += vote_share(expected * target.readable, votes_expected, self.config.sharpness) * (voted - box)
+            votes_expected = float(weights @ overlaps)
+            box, expected = self._read(box_evidence, weights @ boxes_in_window, votes_expected, target.readable)
         self.last_step = Step(evidence, features, weights, box_evidence, window)
         target.box_xywh = keep_in_frame(window.to_frame(box), self._frame_size_wh)
         # One network judges the shape of the mask, the other what is under it: both must be content.
@@ -286,6 +281,14 @@ class SFTracker:
         if target.score > self.config.uncertain_below:
             target.appearance.remember(crop, box)
         return weights
+
+    def _read(self, evidence: BoxEvidence, voted: BoxXYWH, votes_expected: float, readable: float) -> tuple[BoxXYWH, float]:
+        """The fused box in the window's pixels, from segmentation and channels' mean box, and the expected overlap of what was read."""
+        box, expected = self._box_reader.read(evidence)
+        if self.config.box_from == "mask":
+            extremes = box_of_mask(evidence.refined > 0.5)
+            return extremes if np.isfinite(extremes).all() else voted, expected
+        return box + vote_share(expected * readable, votes_expected, self.config.sharpness) * (voted - box), expected
 
     def _majority_elsewhere(self, boxes: NDArray[np.float64], target: Target) -> NDArray[np.bool_] | None:
         """The channels `(K,)` that outvote the fused result: most of them, on one thing, for some frames, and it is not there."""

@@ -5,7 +5,6 @@ positions of distributions along the columns and rows. The network also sees the
 drew, and so learns what the user calls the object: tight or loose, whole or part.
 """
 
-import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Self
@@ -168,4 +167,4 @@ class BoxReader:
         edges, logit = self._engines[height, width].run(evidence.stacked())
         x1, y1, x2, y2 = edges[0].astype(np.float64) * [width, height, width, height]
         box = np.array([x1, y1, max(x2 - x1, 1.0), max(y2 - y1, 1.0)])
-        return box, 1.0 / (1.0 + math.exp(-float(logit[0])))
+        return box, float(expit(float(logit[0])))

@@ -39,9 +39,15 @@ class TorchWorkers:
         """Begin a job; the caller goes on and asks the future for the result."""
         return self._pool.submit(job)
 
-    def run(self, jobs: Sequence[Callable[[], Result]]) -> list[Result]:
-        """Run all jobs at the same time, as far as there are threads; results in the jobs' order. The first error is raised."""
-        return [future.result() for future in [self.start(job) for job in jobs]]
+    def run(self, jobs: Sequence[Callable[[], Result]], meanwhile: Callable[[], None] | None = None) -> list[Result]:
+        """Run all jobs at the same time, as far as there are threads; results in the jobs' order. The first error is raised.
+
+        `meanwhile` is called once when all jobs wait for their thread; what it starts comes after them.
+        """
+        started = [self.start(job) for job in jobs]
+        if meanwhile is not None:
+            meanwhile()
+        return [future.result() for future in started]
 
     def close(self) -> None:
         """End the threads."""

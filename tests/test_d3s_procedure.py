@@ -186,5 +186,5 @@ def test_the_registrys_files_are_taken_and_missing_ones_named(make: Make, tmp_pa
     torch.save({"net": state, "epoch": 40}, tmp_path / "SegmNet.pth.tar")
     with pytest.raises(MissingWeightsError, match="weights of d3s-backbone,"):
         create("d3s")
-    torch.save(state, tmp_path / "resnet50-19c8e357.pth")
+    torch.save(state, tmp_path / "resnet50.tv_in1k.pth")
     assert isinstance(create("d3s"), D3S)

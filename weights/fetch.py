@@ -40,8 +40,6 @@ def fetch(entry: WeightsFile, *, again: bool = False) -> Path:
     if there is not None and not again:
         registry.verify(entry, there)
         return there
-    if entry.url is None and entry.drive_id is None:
-        raise WeightsError(f"no address is known from which {entry.name} can be fetched: {registry.how_to_get(entry)}")
     target = registry.folder() / entry.file
     arrived = target.with_name(f"{entry.file}.new")
     try:

@@ -43,14 +43,13 @@ class WeightsFile:
     size: int | None = None
     sha256: str | None = None
     structure: str | None = None
-    note: str | None = None
 
     @property
     def page(self) -> str:
         """Where a person finds the file."""
         if self.drive_id is not None:
             return f"https://drive.google.com/file/d/{self.drive_id}/view"
-        return self.url or (f"{self.repository} ({self.note})" if self.note else self.repository)
+        return self.url or self.repository
 
     @property
     def converted(self) -> str:
@@ -140,8 +139,6 @@ def locate(name: str) -> Path:
 
 def how_to_get(entry: WeightsFile) -> str:
     """The command that fetches a file, and the way by hand."""
-    if entry.url is None and entry.drive_id is None:
-        return by_hand(entry)
     return f"run `sftrack weights fetch {entry.name}`, or {by_hand(entry)}"
 
 

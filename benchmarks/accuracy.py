@@ -17,6 +17,7 @@ from benchmarks.tracker_nano import tracker_nano
 from sftrack.config import ChannelConfig
 from sftrack.contracts import ImageRGB
 from sftrack.datasets import read_sequence
+from sftrack.engine import PRECISIONS
 from sftrack.errors import SFTrackError
 from sftrack.metrics import success_auc
 from sftrack.pipeline import SFTracker
@@ -37,8 +38,8 @@ def main(arguments: list[str]) -> int:
     shared = shared_folder(options.shared)
     targets = evaluation_targets(shared, options.sequences)
     configs = channels_of(options.preset)
-    alone = trackers_alone(shared)
-    beside = [config for config in alone if config.tracker not in {channel.tracker for channel in configs}]
+    alone = trackers_alone(shared, options.precision)
+    beside = [config for config in alone if config.name not in {channel.name for channel in configs}]
     table = {**channel_rows(configs, shared, targets, options.jobs), **alone_rows(beside, shared, targets, options.jobs)}
     failure = None
     try:
@@ -72,6 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--shifts", type=int, default=1, help="start the deep trackers from this many boxes, shifted evenly from -1.5 to 1.5 pixels"
     )
+    parser.add_argument(
+        "--precision",
+        nargs="*",
+        default=[],
+        choices=PRECISIONS,
+        help="run the deep trackers in these as well; float16 takes 0.1 s per frame",
+    )
     parser.add_argument("--no-fused", action="store_true", help="only what can be computed from recorded boxes")
     parser.add_argument("--out", type=Path, default=CHECKOUT / "runs" / "accuracy")
     return parser
@@ -97,10 +105,15 @@ def alone_rows(configs: Sequence[ChannelConfig], shared: Path, targets: Sequence
     }
 
 
-def trackers_alone(shared: Path) -> list[ChannelConfig]:
-    """The deep trackers whose weights are on this machine, and OpenCV's runner of one of them; says what is left out and why."""
-    here = [ChannelConfig(name, name) for name in DEEP if registry.available(name)]
-    for name in sorted(set(DEEP) - {config.name for config in here}):
+def trackers_alone(shared: Path, precisions: Iterable[str]) -> list[ChannelConfig]:
+    """The deep trackers whose weights are on this machine, in float32 and other precisions, and OpenCV's runner of one of them.
+
+    Says what is left out and why.
+    """
+    names = [name for name in DEEP if registry.available(name)]
+    here = [ChannelConfig(name, name) for name in names]
+    here += [ChannelConfig(f"{name} {precision}", name, {"precision": precision}) for precision in precisions for name in names]
+    for name in sorted(set(DEEP) - set(names)):
         print(f"{name} is left out: {registry.how_to_get(registry.find(name))}")
     reference = tracker_nano(shared)
     if reference is None:

@@ -20,6 +20,7 @@ from sftrack.benchmark.guest import Guest
 from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.datasets.sequence import read_rgb
 from sftrack.errors import SFTrackError
+from sftrack.workers import limit_library_threads
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tracker", default="auto", help="a preset, a tracker or a settings file, as in `sftrack bench run`")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, mps")
     args = parser.parse_args(argv)
+    limit_library_threads()
     with contextlib.redirect_stdout(sys.stderr):
         try:
             import trax  # noqa: F401

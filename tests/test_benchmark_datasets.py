@@ -190,6 +190,15 @@ def test_an_image_that_cannot_be_read_is_one_line_with_its_reason(tmp_path: Path
     assert capfd.readouterr().err == ""  # OpenCV would add a line of its own
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_transparency_of_a_true_mask_is_no_object(tmp_path: Path, channels: int) -> None:
+    mask = np.zeros((6, 8, channels), np.uint8)
+    mask[1:3, 2:5, 0] = 128
+    mask[..., 3:] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    assert read_mask(tmp_path / "mask.png").sum() == 6
+
+
 @pytest.mark.parametrize("key", sorted(SUITES))
 def test_a_wrong_root_is_named_with_what_was_looked_for(tmp_path: Path, key: str) -> None:
     with pytest.raises(SourceError, match=f"expected .* {tmp_path}"):

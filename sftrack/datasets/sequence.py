@@ -76,13 +76,13 @@ class Sequence:
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """A label image as `(H, W) bool`, True where the label is above 0.
+    """A label image as `(H, W) bool`, True where the label is above 0, in whichever colour; transparency does not count.
 
     Raises:
         SourceError: not a readable image.
     """
     labels = read_picture(path, cv2.IMREAD_UNCHANGED, "a mask image")
-    return np.asarray(labels > 0 if labels.ndim == 2 else (labels > 0).any(axis=2), dtype=np.bool_)
+    return np.asarray(labels > 0 if labels.ndim == 2 else (labels[..., :3] > 0).any(axis=2), dtype=np.bool_)
 
 
 def read_rgb(path: Path) -> ImageRGB:

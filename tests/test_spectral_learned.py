@@ -1,6 +1,8 @@
 """SFSeg++: channels joined by learned weights, and how the weights are learned."""
 
 import math
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +39,37 @@ def test_the_maps_are_weighted_sums_through_a_sigmoid() -> None:
         model.b_f.fill_(-1.0)
     channels = torch.rand(2, 2, 3, 6, 5)
     s, f = model.maps(channels)
-    torch.testing.assert_close(s, torch.sigmoid(2.0 * (channels[:, 0] - 0.5) - (channels[:, 1] - 0.5) + 0.5))
-    torch.testing.assert_close(f, torch.sigmoid(3.0 * (channels[:, 1] - 0.5) - 1.0))
+    torch.testing.assert_close(s, torch.sigmoid(2.0 * channels[:, 0] - channels[:, 1] + 0.5))
+    torch.testing.assert_close(f, torch.sigmoid(3.0 * channels[:, 1] - 1.0))
     torch.testing.assert_close(model(channels), sfseg(s.detach(), f.detach()), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_an_optimiser_may_take_its_steps_as_if_channels_were_centred(shared: bool) -> None:
+    channels, model = torch.rand(1, 3, 4, 6, 5), SFSegPlusPlus(3, shared)
+    own = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    names = [("w_s", "b_s"), ("w_s", "b_s") if shared else ("w_f", "b_f")]
+    for weights, bias in set(names):
+        own[bias] += own[weights].sum() / 2
+
+    def centred_maps() -> list[Tensor]:
+        return [torch.sigmoid(((channels - 0.5) * own[weights].view(3, 1, 1, 1)).sum(1) + own[bias]) for weights, bias in names]
+
+    def train(
+        parameters: Iterable[Tensor], maps: Callable[[], Sequence[Tensor]], around: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        optimiser = torch.optim.AdamW(parameters, lr=0.1, amsgrad=True)
+        for _ in range(3):
+            optimiser.zero_grad()
+            s, f = maps()
+            (s.mean() + f.square().mean()).backward()
+            with around():
+                optimiser.step()
+
+    train(model.parameters(), lambda: model.maps(channels), model.centred)
+    train([tensor.requires_grad_() for tensor in own.values()], centred_maps, nullcontext)
+    for found, expected in zip(model.maps(channels), centred_maps(), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize(("shared", "count"), [(True, 4), (False, 8)])
@@ -246,7 +276,7 @@ def test_bad_settings_and_videos_are_named() -> None:
         FitSettings(epochs=1.5)
     with pytest.raises(ValueError, match="validation share between 0 and 1"):
         FitSettings(validation_share=1.0)
-    with pytest.raises(ValueError, match="rate > 0"):
+    with pytest.raises(ValueError, match="expected rate above 0, got "):
         FitSettings(rate=0.0)
     with pytest.raises(ValueError, match="at least one video to learn from"):
         fit(SFSegPlusPlus(1), [])

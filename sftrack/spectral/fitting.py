@@ -3,14 +3,16 @@
 import copy
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from sftrack.spectral.checks import check_count
-from sftrack.spectral.plusplus import focal_dice_loss
+from sftrack.spectral.checks import check_count, check_positive
+from sftrack.spectral.plusplus import SFSegPlusPlus, focal_dice_loss
 
 Video = tuple[Tensor, Tensor]
 """Channels `(C, T, H, W)` in [0, 1] and the true mask `(T, H, W)`, 0 or 1."""
@@ -46,10 +48,11 @@ class FitSettings:
         """Refuse what cannot be meant."""
         for name, at_least in (("epochs", 1), ("frames", 1), ("batch", 1), ("patience", 1), ("plateau", 0)):
             check_count(name, getattr(self, name), at_least)
-        if not (0.0 < self.rate < math.inf and 0.0 <= self.decay < math.inf):
-            raise ValueError(f"expected rate > 0 and decay >= 0, got {self.rate} and {self.decay}")
-        if not 0.0 < self.validation_share < 1.0:
-            raise ValueError(f"expected a validation share between 0 and 1, got {self.validation_share}")
+        check_positive("rate", self.rate)
+        if not (isinstance(self.decay, Real) and 0.0 <= self.decay < math.inf):
+            raise ValueError(f"expected decay of at least 0, got {self.decay!r}")
+        if not (isinstance(self.validation_share, Real) and 0.0 < self.validation_share < 1.0):
+            raise ValueError(f"expected a validation share between 0 and 1, got {self.validation_share!r}")
 
 
 @dataclass
@@ -114,6 +117,7 @@ def fit(
     return result
 
 
+@torch.enable_grad()
 def _step(model: nn.Module, optimiser: torch.optim.Optimizer, batch: Sequence[Video]) -> float:
     """One step; the pieces go through the model one by one, as their sizes differ."""
     optimiser.zero_grad(set_to_none=True)
@@ -122,7 +126,8 @@ def _step(model: nn.Module, optimiser: torch.optim.Optimizer, batch: Sequence[Vi
         loss = _loss(model, piece) / len(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
-    optimiser.step()
+    with model.centred() if isinstance(model, SFSegPlusPlus) else nullcontext():
+        optimiser.step()
     return total
 
 

@@ -1,8 +1,8 @@
 """SFSeg++: the graph's maps as learned combinations of any number of channels, trained through all iterations (paper, Sec. 3.3)."""
 
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sftrack.errors import WeightsError
-from sftrack.spectral.checks import check_channels, check_count, check_counts, check_settings, check_volume
+from sftrack.spectral.checks import check_channels, check_count, check_counts, check_positive, check_settings, check_volume
 from sftrack.spectral.gaussian import KernelSize
 from sftrack.spectral.iteration import SLOPE, iterate
 from sftrack.spectral.power import pixel_graph
@@ -22,10 +22,7 @@ START_SLOPE = 4.0
 
 
 class SFSegPlusPlus(nn.Module):
-    """Segment a volume from several channels: `S = sigmoid(b_s + sum_c w_s,c (C_c - 1/2))`, `F` likewise (Eq. 9), then `sfseg` on them.
-
-    That the channels enter centred changes the bias only, but it makes learning sure: the mean of a useless channel cannot stand in for the
-    bias, so nothing but its noise is left, and its weight falls to 0.
+    """Segment a volume from several channels: `S = sigmoid(b_s + sum_c w_s,c C_c)`, `F` likewise (Eq. 9), then `sfseg` on them.
 
     Attributes:
         w_s, b_s: weights `(C,)` and bias `()` of the unary map.
@@ -85,6 +82,24 @@ class SFSegPlusPlus(nn.Module):
         s, f = self.maps(channels)
         graph = pixel_graph(s, [f], p=self.p, alpha=self.alpha, kernel_size=self.kernel_size, x0=s)
         return iterate(graph, s, s, iterations=self.iterations, binarize_after=self.binarize_after, slope=self.slope)
+
+    @contextmanager
+    def centred(self) -> Iterator[None]:
+        """Within it, biases and gradients are those of channels less 1/2, `b + sum_c w_c (C_c - 1/2)`: for the step of an optimiser.
+
+        The maps are the same ones, but learning them is sure: the mean of a useless channel cannot stand in for the bias, so nothing but
+        its noise is left, and its weight falls to 0.
+        """
+        pairs = [(self.w_s, self.b_s)] if self.shared else [(self.w_s, self.b_s), (self.w_f, self.b_f)]
+        with torch.no_grad():
+            for weights, bias in pairs:
+                bias.add_(weights.sum() / 2)
+                if weights.grad is not None and bias.grad is not None:
+                    weights.grad.sub_(bias.grad / 2)
+        yield
+        with torch.no_grad():
+            for weights, bias in pairs:
+                bias.sub_(weights.sum() / 2)
 
     def save(self, path: Path | str) -> None:
         """Write weights and settings to a safetensors file.
@@ -157,8 +172,7 @@ def focal_dice_loss(segmentation: Tensor, truth: Tensor, gamma: float = 0.75) ->
     check_volume("segmentation", segmentation, unit_range=True)
     truth = truth.to(segmentation) if isinstance(truth, Tensor) else truth
     check_volume("truth", truth, segmentation, unit_range=True)
-    if not 0.0 < gamma < math.inf:
-        raise ValueError(f"expected gamma above 0, got {gamma}")
+    check_positive("gamma", gamma)
     volume = (-3, -2, -1)
     both, sizes = (segmentation * truth).sum(volume), segmentation.sum(volume) + truth.sum(volume)
     # One pixel more on each side: 1 where both are empty. The power's derivative is infinite at 0.
@@ -168,10 +182,10 @@ def focal_dice_loss(segmentation: Tensor, truth: Tensor, gamma: float = 0.75) ->
 
 
 def _start(channels: int) -> tuple[nn.Parameter, nn.Parameter]:
-    return nn.Parameter(torch.full((channels,), START_SLOPE / channels)), nn.Parameter(torch.zeros(()))
+    return nn.Parameter(torch.full((channels,), START_SLOPE / channels)), nn.Parameter(torch.tensor(-START_SLOPE / 2))
 
 
 def _combine(channels: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
     # Not as one product: half its time or less in training, and autocast leaves it in the type of the weights, as the graph needs it.
-    terms = ((channel - 0.5) * weight for channel, weight in zip(channels.unbind(1), weights.unbind(), strict=True))
+    terms = (channel * weight for channel, weight in zip(channels.unbind(1), weights.unbind(), strict=True))
     return torch.sigmoid(sum(terms, start=bias))

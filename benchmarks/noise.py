@@ -5,10 +5,10 @@ kind of noise takes the place of the last two. Weights are learned on half of th
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -147,17 +147,12 @@ def new_model(shared: bool = True, kind: type[SFSegPlusPlus] = SFSegPlusPlus) ->
 
 
 class Uncentred(SFSegPlusPlus):
-    """Eq. 9 as it is printed, `S = sigmoid(b + sum_c w_c C_c)`. It starts at the same maps."""
+    """Learned in the weights and bias of Eq. 9 as they are."""
 
-    def __init__(self, channels: int, shared: bool = True, **settings: Any) -> None:  # noqa: ANN401
-        super().__init__(channels, shared, **settings)
-        with torch.no_grad():
-            for bias, weights in {self.b_s: self.w_s, self.b_f: self.w_f}.items():
-                bias -= weights.sum() / 2.0
-
-    def maps(self, channels: Tensor) -> tuple[Tensor, Tensor]:
-        """See `SFSegPlusPlus`, which takes the half away again."""
-        return super().maps(channels + 0.5)
+    @contextmanager
+    def centred(self) -> Iterator[None]:
+        """Change nothing."""
+        yield
 
 
 def show_noise(
@@ -188,8 +183,8 @@ def weights_of(model: nn.Module) -> tuple[NDArray[np.float32], str]:
 
 
 def show_uncentred(videos: dict[str, Video], learned: Sequence[str], judged: Sequence[str], settings: FitSettings) -> None:
-    """Why the channels enter centred: what becomes of the weights of noise where they do not."""
-    print("\nthe same with channels as they are, not centred")
+    """Why `fit` takes its steps as if channels were centred: what becomes of the weights of noise where it does not."""
+    print("\nthe same with steps in the weights and bias as they are, not those of centred channels")
     for noise in NOISES:
         given = with_noise(videos, noise)
         model, _, epochs = learn(new_model(kind=Uncentred), given, learned, settings)
@@ -259,7 +254,7 @@ def show_modes(videos: dict[str, Video]) -> None:
     row("input", lambda s: s)
     for kernel_size in ((5, 5, 5), (3, 5, 5)):
         for iterations in (1, 5):
-            settings = {"iterations": iterations, "kernel_size": kernel_size}
+            settings = {"iterations": iterations, "binarize_after": min(iterations - 1, 3), "kernel_size": kernel_size}
             shown = f"{iterations} iterations, kernel {'x'.join(map(str, kernel_size))}"
             row(f"paper, {shown}", partial(sfseg, **settings))
             # The published code ends with a sigmoid of values in [0, 1].

@@ -36,7 +36,8 @@ def sfseg(
 
     `paper`: every iteration is `power_step`, negative values set to 0, L2 norm over the volume (Eq. 8); from iteration
     `binarize_after + 1` on, soft binarisation. As the eigenvector has no scale, each frame is scaled to the sum that `s` has in it before
-    that and at the end, so that the object neither grows nor shrinks. A hard mask is the result >= 0.5.
+    that, so that the object neither grows nor shrinks. A hard mask is then the result >= 0.5. Without binarisation the result is the
+    iterate, which comes nearer to the eigenvector with every step; it is scaled as a whole to the sum of `s`, or less, to a peak of 1.
 
     `official`: the numbers of the published code. Frames nearer than `2 * (kt // 2)` to either end are not filtered; after each
     iteration every frame is divided by its norm, stretched to [0, 1] and put through a sigmoid, so the result lies in [0.5, 0.7311).
@@ -45,7 +46,7 @@ def sfseg(
     Args:
         s: unary map in [0, 1], `(T, H, W)` or `(B, T, H, W)`, float32 or float64: how much each pixel looks like the object.
         f: pairwise feature map in [0, 1] of the same shape, or several; None uses `s`. The paper uses optical flow magnitudes.
-        x0: where the iteration starts, of the same shape, not negative; None: at `s`.
+        x0: where the iteration starts, of the same shape, not negative, no volume all 0; its scale does not matter; None: at `s`.
         iterations: at least 0; 5 in the paper.
         binarize_after: iterations without soft binarisation; never binarised where it is at least `iterations`.
         p: influence of the unary map; 0.2 in the paper for masks made with supervision, 0.1 without.
@@ -68,8 +69,12 @@ def sfseg(
     features = (s,) if f is None else check_features(f, s)
     if x0 is not None:
         check_volume("x0", x0, s)
+        peaks = x0.detach().amax((-3, -2, -1), keepdim=True)
         if bool((x0 < 0).any()):
             raise ValueError("expected x0 without negative values, got some; an eigenvector may be multiplied by -1")
+        if not bool((peaks > 0).all()):
+            raise ValueError("expected x0 to have values above 0, got a volume of zeros, from which no iteration gets away")
+        x0 = x0 / peaks  # squares of large values are infinite
     x = s if x0 is None else x0
     graph = pixel_graph(s, features, p=p, alpha=alpha, kernel_size=kernel_size, x0=x)
     if mode == "official":
@@ -83,8 +88,8 @@ def iterate(graph: Graph, x: Tensor, s: Tensor, *, iterations: int, binarize_aft
     for iteration in range(iterations):
         x = normalise(graph.multiply(x).clamp_min(0.0))
         if iteration >= binarize_after:
-            x = torch.sigmoid(slope * (scale_to(x, sums) - 0.5))
-    return scale_to(x, sums).clamp_max(1.0) if iterations <= binarize_after else x
+            x = torch.where(sums > 0.0, torch.sigmoid(slope * (scale_to(x, sums) - 0.5)), 0.0)
+    return x if iterations > binarize_after else _into_range(x, s)
 
 
 def normalise(x: Tensor) -> Tensor:
@@ -95,6 +100,14 @@ def normalise(x: Tensor) -> Tensor:
 def scale_to(x: Tensor, sums: Tensor) -> Tensor:
     """Scale each frame so that its sum is that of `sums`, `(..., T, 1, 1)`; a frame of zeros stays one."""
     return x / _or_one(x.sum((-2, -1), keepdim=True)) * sums
+
+
+def _into_range(x: Tensor, s: Tensor) -> Tensor:
+    """Scale each volume to the sum of `s`, or less, so that nothing is above 1."""
+    volume = (-3, -2, -1)
+    to_sum = s.sum(volume, keepdim=True) / _or_one(x.sum(volume, keepdim=True))
+    to_one = 1.0 / _or_one(x.amax(volume, keepdim=True))
+    return (x * torch.minimum(to_sum, to_one)).clamp_max(1.0)  # rounding
 
 
 def _or_one(divisor: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def add_segment_command(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--weights", metavar="FILE", type=a_path, help="how much each method counts, from --learn (default: the same)")
     parser.add_argument("--learn", metavar="FILE", type=a_path, help="learn those weights from the videos; needs --gt, writes no masks")
     parser.add_argument("--soft", action="store_true", help="write soft masks, 0 to 255")
-    parser.add_argument("--overwrite", action="store_true", help="replace the masks in --out, or the file of --learn")
+    parser.add_argument("--overwrite", action="store_true", help="remove all PNG files in --out first, or replace the file of --learn")
     parser.add_argument("--verbose", action="store_true", help="say more on stderr")
     parser.add_argument("--debug", action="store_true", help="say everything, with the traceback of an error")
     parser.set_defaults(run=run_segment)

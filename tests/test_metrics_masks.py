@@ -98,6 +98,8 @@ def test_refuses_what_is_no_pair_of_masks(measure: Measure, bad: np.ndarray) -> 
         measure(bad, EMPTY)
     with pytest.raises(ValueError, match=r"boolean masks.* got bool \(0, 4\)"):
         measure(np.zeros((0, 4), np.bool_), np.zeros((0, 4), np.bool_))
+    with pytest.raises(TypeError, match="masks as NumPy arrays, got list and ndarray"):
+        measure(EMPTY.tolist(), EMPTY)
 
 
 @pytest.mark.parametrize("bad", [EMPTY[0], EMPTY[:0], EMPTY.astype(np.uint8)])

@@ -119,7 +119,7 @@ def test_no_video_gives_no_masks_and_one_frame_gives_one() -> None:
 
 def test_counts_that_differ_are_refused() -> None:
     images, masks = frames_of(3, 0)
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="a mask for every frame, got 2 masks and more frames"):
         list(refine(images, masks[:2], settings=SMALL))
 
 
@@ -275,6 +275,8 @@ def test_without_weights_methods_count_the_same() -> None:
 def test_weights_of_other_methods_are_refused() -> None:
     with pytest.raises(WeightsError, match="3 methods and two flow magnitudes, got those of 2"):
         check_weights(SFSegPlusPlus(4), 3)
+    with pytest.raises(WeightsError, match="expected one set of weights"):
+        check_weights(SFSegPlusPlus(5, shared=False), 3)
     images, masks = frames_of(1, 0)
     with pytest.raises(WeightsError, match="1 methods and two flow magnitudes, got those of 2"):
         list(refine(images, masks, weights=SFSegPlusPlus(4)))

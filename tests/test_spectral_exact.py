@@ -72,6 +72,10 @@ def test_bad_input_of_the_eigenvector_and_the_angle_is_named() -> None:
         exact.leading_eigenvector(sparse.csr_array(np.full((3, 3), np.nan)))
     with pytest.raises(ValueError, match=r"a symmetric matrix, got entries that differ by 1"):
         exact.leading_eigenvector(sparse.csr_array(np.triu(np.ones((3, 3)))))
+    with pytest.raises(TypeError, match="expected a matrix of SciPy or NumPy, got list"):
+        exact.leading_eigenvector([[1.0, 0.0], [0.0, 1.0]])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"tolerance of at least 0 and below 1, got nan"):
+        exact.leading_eigenvector(sparse.csr_array(np.eye(3)), tolerance=np.nan)
     with pytest.raises(ValueError, match=r"same length, got 2 and 3"):
         exact.angle_deg(np.ones(2), np.ones(3))
     with pytest.raises(ValueError, match=r"other than 0"):

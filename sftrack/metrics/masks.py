@@ -1,6 +1,7 @@
 """One mask against the truth, as the DAVIS benchmark defines it (Perazzi et al., CVPR 2016): region similarity J and contour accuracy F."""
 
 import math
+from numbers import Real
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ def jaccard(mask: Mask, truth: Mask) -> float:
     """J: intersection over union of two masks `(H, W) bool`; 1 where both are empty, 0 where one is (DAVIS convention).
 
     Raises:
-        ValueError: not two boolean arrays of one shape `(H, W)`.
+        TypeError, ValueError: not two boolean arrays of one shape `(H, W)`.
     """
     _check_masks(mask, truth)
     union = np.count_nonzero(mask | truth)
@@ -37,11 +38,11 @@ def boundary_f(mask: Mask, truth: Mask, *, tolerance: float = BOUNDARY_TOLERANCE
         tolerance: below 1 a share of the diagonal (rounded up), from 1 on pixels.
 
     Raises:
-        ValueError: not two boolean arrays of one shape `(H, W)`, or a tolerance that is not positive.
+        TypeError, ValueError: not two boolean arrays of one shape `(H, W)`, or a tolerance that is not positive.
     """
     _check_masks(mask, truth)
-    if not tolerance > 0 or math.isinf(tolerance):
-        raise ValueError(f"expected a tolerance above 0, a share of the diagonal or pixels, got {tolerance}")
+    if not (isinstance(tolerance, Real) and 0 < tolerance < math.inf):
+        raise ValueError(f"expected a tolerance above 0, a share of the diagonal or pixels, got {tolerance!r}")
     radius_px = tolerance if tolerance >= 1 else math.ceil(tolerance * math.hypot(*mask.shape))
     found, wanted = boundary(mask), boundary(truth)
     count_found, count_wanted = np.count_nonzero(found), np.count_nonzero(wanted)
@@ -56,7 +57,7 @@ def boundary(mask: Mask) -> Mask:
     """Pixels `(H, W) bool` that differ from their right, lower or lower right neighbour: a line one pixel wide.
 
     Raises:
-        ValueError: not a boolean array `(H, W)`.
+        TypeError, ValueError: not a boolean array `(H, W)`.
     """
     _check_masks(mask)
     padded = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
@@ -70,6 +71,9 @@ def _near(line: Mask, radius_px: float) -> Mask:
 
 
 def _check_masks(*masks: Mask) -> None:
+    if not all(isinstance(mask, np.ndarray) for mask in masks):
+        given = " and ".join(type(mask).__name__ for mask in masks)
+        raise TypeError(f"expected masks as NumPy arrays, got {given}; use np.asarray")
     if any(mask.ndim != 2 or not mask.size or mask.dtype != np.bool_ or mask.shape != masks[0].shape for mask in masks):
         given = " and ".join(f"{mask.dtype} {mask.shape}" for mask in masks)
         raise ValueError(f"expected boolean masks (H, W) of one size, got {given}; threshold soft masks first")

@@ -48,7 +48,7 @@ def combine(frame: LinkedFrame, x: Plane, weights: SFSegPlusPlus | None) -> Plan
 
 
 def check_weights(weights: SFSegPlusPlus, methods: int, names: Sequence[str] = ()) -> None:
-    """Refuse weights of another number of methods, or of the same ones in another order, if their names are known.
+    """Refuse weights of another number of methods, or of the same ones in another order, if their names are known, or two sets of them.
 
     Raises:
         WeightsError: they do not fit.
@@ -56,6 +56,8 @@ def check_weights(weights: SFSegPlusPlus, methods: int, names: Sequence[str] = (
     learned = list(weights.names[: -len(FLOWS)])
     if sorted(learned) == sorted(names) and learned != list(names):
         raise WeightsError(f"expected the masks in the order of the weights, {', '.join(learned)}, got {', '.join(names)}")
+    if not weights.shared:
+        raise WeightsError("expected one set of weights, as `sftrack segment --learn` writes them, got one for each of the two maps")
     if weights.channels != methods + 2:
         raise WeightsError(
             f"expected weights of {methods} methods and two flow magnitudes, got those of {weights.channels - 2}; "

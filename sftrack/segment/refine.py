@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import cv2
 import numpy as np
@@ -88,7 +89,10 @@ def refine(
 
 def _checked(frames_rgb: Iterable[ImageRGB], masks: Iterable[Plane]) -> Iterator[MaskedFrame]:
     wanted: tuple[int, ...] | None = None
-    for image_rgb, mask in zip(frames_rgb, masks, strict=True):
+    for count, (image_rgb, mask) in enumerate(zip_longest(frames_rgb, masks)):
+        if image_rgb is None or mask is None:
+            fewer, more = ("frames", "masks") if image_rgb is None else ("masks", "frames")
+            raise ValueError(f"expected a mask for every frame, got {count} {fewer} and more {more}")
         if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8:
             raise ValueError(f"expected frames (H, W, 3) uint8, got {image_rgb.dtype} {image_rgb.shape}")
         given = np.atleast_3d(np.asarray(mask, dtype=np.float32))

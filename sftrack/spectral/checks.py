@@ -1,5 +1,6 @@
 """What the spectral functions accept. Every message says what was expected and what was given."""
 
+import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 
@@ -66,8 +67,8 @@ def extremes(volume: Tensor) -> tuple[float, float]:
     """Smallest and greatest value, NaN if there is one."""
     with torch.no_grad():
         if volume.device.type != "cpu":
-            lowest, highest = torch.aminmax(volume)
-            return float(lowest), float(highest)
+            lowest, highest = torch.stack(torch.aminmax(volume)).tolist()  # one wait for a GPU
+            return lowest, highest
         # Frame by frame in NumPy: PyTorch's reductions of a large volume take longer than the filters.
         planes = volume.detach().flatten(0, -3).numpy()
         return float(np.min([plane.min() for plane in planes])), float(np.max([plane.max() for plane in planes]))
@@ -107,8 +108,7 @@ def check_counts(iterations: int, binarize_after: int, slope: float) -> None:
     """
     check_count("iterations", iterations)
     check_count("binarize_after", binarize_after)
-    if not (np.isfinite(slope) and slope > 0.0):
-        raise ValueError(f"expected a slope above 0, got {slope}")
+    check_positive("slope", slope)
 
 
 def check_count(name: str, count: int, at_least: int = 0) -> None:
@@ -117,5 +117,15 @@ def check_count(name: str, count: int, at_least: int = 0) -> None:
     Raises:
         ValueError: anything else, or less than `at_least`.
     """
-    if not isinstance(count, Integral) or count < at_least:
+    if not isinstance(count, Integral) or isinstance(count, bool) or count < at_least:
         raise ValueError(f"expected {name} to be a whole number of at least {at_least}, got {count!r}")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Accept a finite number above 0.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if not (isinstance(value, Real) and 0.0 < value < math.inf):
+        raise ValueError(f"expected {name} above 0, got {value!r}")

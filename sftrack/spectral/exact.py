@@ -5,6 +5,7 @@ For small volumes: a row has `kt * ky * kx` entries, 125 for the usual kernel, s
 
 from collections.abc import Sequence
 from itertools import product
+from numbers import Real
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -87,8 +88,14 @@ def leading_eigenvector(matrix: Matrix, *, tolerance: float = 0.0) -> tuple[floa
         tolerance: relative accuracy of the eigenvalue; 0 is the machine's.
 
     Raises:
-        ValueError: a matrix that is not square or not symmetric, has fewer than 2 rows, or nothing but zeros, NaN or infinity in it.
+        TypeError: no matrix.
+        ValueError: a matrix that is not square or not symmetric, has fewer than 2 rows, or nothing but zeros, NaN or infinity in it; a
+            tolerance outside [0, 1).
     """
+    if not (sparse.issparse(matrix) or isinstance(matrix, np.ndarray)):
+        raise TypeError(f"expected a matrix of SciPy or NumPy, got {type(matrix).__name__}; use `adjacency`")
+    if not (isinstance(tolerance, Real) and 0.0 <= tolerance < 1.0):
+        raise ValueError(f"expected a tolerance of at least 0 and below 1, got {tolerance!r}")
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] < 2:
         raise ValueError(f"expected a square matrix of at least 2 rows, got {matrix.shape}")
     largest, unlike = (float(abs(entries).max()) for entries in (matrix, matrix - matrix.T))

@@ -79,7 +79,7 @@ class OnlineSFSeg:
 
     @classmethod
     def from_model(cls, model: SFSegPlusPlus, window: int = 5, *, iterations: int = 1) -> Self:
-        """With the weights and the graph of a learned model."""
+        """With the weights and the graph of a learned model; what is refined online is not binarised."""
         return cls(window, iterations=iterations, p=model.p, alpha=model.alpha, kernel_size=model.kernel_size, model=model)
 
     def push(self, channels: ArrayLike, window: Window | None = None) -> SoftMask:

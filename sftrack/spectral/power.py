@@ -13,6 +13,7 @@ speed on a CPU.
 """
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Protocol
 
 import cv2
@@ -86,7 +87,7 @@ class TensorGraph:
         """See `Graph`."""
         y = self._unary * x
         weighted = [feature * y for feature in self._features]
-        squared = torch.stack([feature * fy for feature, fy in zip(self._features, weighted, strict=True)]).sum(0)
+        squared = reduce(torch.add, (feature * fy for feature, fy in zip(self._features, weighted, strict=True)))
         a, b, *c = smooth(torch.stack([y, squared, *weighted]), self._kernel_size)
         for feature, filtered in zip(self._features, c, strict=True):
             b = b + feature * (feature * a - 2.0 * filtered)

@@ -246,7 +246,7 @@ def test_the_first_order_affinity_of_unit_vectors_is_their_product() -> None:
     x = torch.from_numpy(rng.random((1, 12, 14), dtype=np.float32))
     f = [torch.from_numpy(feature)[None] for feature in features]
     step = power_step(x, torch.ones_like(x), f, p=0.0, alpha=3.0, kernel_size=(3, 5, 5))
-    in_time, in_space = (gaussian(size).astype(np.float64) for size in (3, 5))
+    in_time, in_space = (np.array(gaussian(size)) for size in (3, 5))
     filtered = [cv2.sepFilter2D(feature * x[0].numpy(), -1, in_space, in_space, borderType=cv2.BORDER_CONSTANT) for feature in features]
     expected = in_time[1] * sum(feature * plane for feature, plane in zip(features, filtered, strict=True))
     np.testing.assert_allclose(step[0].numpy(), expected, atol=1e-5)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,18 @@ def test_nothing_in_the_tensor_form_is_bound_to_the_cpu() -> None:
     assert (stepped.device.type, stepped.shape) == ("meta", (2, 4, 6, 5))
     finished = iterate(TensorGraph(s, [f], p=0.2, alpha=1.0, kernel_size=(3, 5, 5)), x, s, iterations=3, binarize_after=1, slope=10.0)
     assert finished.device.type == "meta"
+
+
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_a_compiled_program_gives_the_same(differentiable: bool) -> None:
+    x, s, f = (volume.requires_grad_(differentiable) for volume in volumes(2, 3, (3, 6, 5)))
+    step = partial(power_step, p=0.2, alpha=1.0)
+    torch._dynamo.reset()
+    expected, found = step(x, s, f), torch.compile(step, backend="eager", fullgraph=True)(x, s, f)
+    torch.testing.assert_close(found, expected)
+    if differentiable:
+        for wanted, given in zip(*(torch.autograd.grad(result.sum(), (x, s, f)) for result in (expected, found)), strict=True):
+            torch.testing.assert_close(given, wanted)
 
 
 @pytest.mark.parametrize("channels", [1, 2])

@@ -1,26 +1,23 @@
 """The neighbourhood of the pixel graph: a separable 3D Gaussian, as the weights of each axis and as a differentiable filter."""
 
-from functools import cache
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 KernelSize = tuple[int, int, int]
 """`(kt, ky, kx)`: frames, rows, columns; odd, at least 3."""
 
 
-@cache
-def gaussian(size: int) -> NDArray[np.float64]:
-    """The 1D factor of the kernel: standard deviation `(size - 1) / 4`, cut at two of them, sum 1. Read-only."""
-    offsets = np.arange(size) - size // 2
-    weights = np.exp(-0.5 * (offsets / ((size - 1) / 4.0)) ** 2)
-    weights /= weights.sum()
-    weights.setflags(write=False)
-    return weights
+def gaussian(size: int) -> tuple[float, ...]:
+    """The 1D factor of the kernel: standard deviation `(size - 1) / 4`, cut at two of them, sum 1."""
+    weights = [math.exp(-0.5 * ((place - size // 2) / ((size - 1) / 4.0)) ** 2) for place in range(size)]
+    total = sum(weights)
+    return tuple(weight / total for weight in weights)
 
 
 def smooth(volume: Tensor, kernel_size: KernelSize) -> Tensor:
@@ -36,12 +33,12 @@ class _Smooth(torch.autograd.Function):
     def forward(ctx: Any, volume: Tensor, kernel_size: KernelSize) -> Tensor:  # noqa: ANN401 (PyTorch does not type it)
         ctx.kernel_size = kernel_size
         in_time, in_y, in_x = (gaussian(size) for size in kernel_size)
-        if volume.device.type == "cpu":
+        if volume.device.type == "cpu" and not torch.compiler.is_compiling():
             # OpenCV filters a plane about twenty times faster than PyTorch's convolutions do.
             planes = volume.detach().contiguous().flatten(0, -3).numpy()
             smoothed = np.empty_like(planes)
             for plane, target in zip(planes, smoothed, strict=True):
-                cv2.sepFilter2D(plane, -1, in_x, in_y, dst=target, borderType=cv2.BORDER_CONSTANT)
+                cv2.sepFilter2D(plane, -1, np.array(in_x), np.array(in_y), dst=target, borderType=cv2.BORDER_CONSTANT)
             in_plane = torch.from_numpy(smoothed).view(volume.shape)
         else:
             in_plane = _along(_along(volume, in_x, -1), in_y, -2)
@@ -52,12 +49,12 @@ class _Smooth(torch.autograd.Function):
         return smooth(gradient, ctx.kernel_size), None
 
 
-def _along(volume: Tensor, weights: NDArray[np.float64], dim: int) -> Tensor:
+def _along(volume: Tensor, weights: Sequence[float], dim: int) -> Tensor:
     """A symmetric filter along one axis as a sum of shifted volumes; on a GPU faster than a convolution of one channel."""
     middle, length = len(weights) // 2, volume.shape[dim]
-    total = volume * float(weights[middle])
+    total = volume * weights[middle]
     for shift in range(1, min(middle + 1, length)):
-        weight = float(weights[middle + shift])
+        weight = weights[middle + shift]
         total.narrow(dim, shift, length - shift).add_(volume.narrow(dim, 0, length - shift), alpha=weight)
         total.narrow(dim, 0, length - shift).add_(volume.narrow(dim, shift, length - shift), alpha=weight)
     return total

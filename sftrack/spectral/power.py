@@ -8,8 +8,8 @@ volumes. With `y = s^p x` and `f` scaled by the square root of `alpha`:
 This is Eq. 7 times alpha, so alpha may be 0. With several feature maps, `(f_i - f_j)^2` is the mean over them: each adds a term of the
 second kind, and the last terms are summed before they are filtered.
 
-The graph comes in two forms with the same numbers: `TensorGraph`, plain tensor operations, for gradients and GPUs, and `ArrayGraph`, for
-speed on a CPU.
+The graph comes in two forms with the same numbers: `TensorGraph`, plain tensor operations, for gradients, GPUs and `torch.compile`, and
+`ArrayGraph`, for speed on a CPU.
 """
 
 from collections.abc import Sequence
@@ -69,7 +69,8 @@ class Graph(Protocol):
 def pixel_graph(s: Tensor, features: Sequence[Tensor], *, p: float, alpha: float, kernel_size: KernelSize, x0: Tensor) -> Graph:
     """The graph of checked volumes, in the form that is faster for iterations that begin at `x0`."""
     differentiable = torch.is_grad_enabled() and any(volume.requires_grad for volume in (x0, s, *features))
-    form = BatchGraph if s.device.type == "cpu" and not differentiable else TensorGraph
+    in_arrays = s.device.type == "cpu" and not differentiable and not torch.compiler.is_compiling()
+    form = BatchGraph if in_arrays else TensorGraph
     return form(s, features, p=p, alpha=alpha, kernel_size=kernel_size)
 
 
@@ -110,7 +111,7 @@ class ArrayGraph:
         for plane, target in zip(s, self._unary, strict=True):
             cv2.pow(np.maximum(plane, 0), p, dst=target)
         self._features = [feature * scale for feature in features]
-        in_time, self._in_y, self._in_x = (gaussian(size) for size in kernel_size)
+        in_time, self._in_y, self._in_x = (np.array(gaussian(size)) for size in kernel_size)
         self._in_time = in_time.astype(s.dtype)  # OpenCV takes its weights in float64, the product in time in its own type
 
     def multiply(self, x: Volume, start: int = 0, stop: int | None = None) -> Volume:

@@ -9,7 +9,7 @@ from torch import Tensor
 from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.engine import on_device
 
-from .checkpoints import Weights, load_into, load_state_dict
+from .checkpoints import Weights, load_checkpoint, load_into
 from .discriminative.atom_settings import ATOMSettings
 from .discriminative.iou_net import IoUNet
 from .discriminative.learned_filter import LearnedFilter, random_start
@@ -65,7 +65,7 @@ class ATOM(DiscriminativeTracker):
         **settings: Any,  # noqa: ANN401 (see the signature)
     ) -> None:
         chosen, network = ATOMSettings(**settings), ATOMNet()
-        load_into(network, load_state_dict(weights, "atom18"), "atom18")
+        load_into(network, load_checkpoint(weights, "atom18"))
         super().__init__(network, chosen, device, seed)
         self._initial = initial_filter, initial_projection
         self._cells = chosen.crop_side // STRIDE_PX

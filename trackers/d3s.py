@@ -16,7 +16,7 @@ from sftrack.errors import BoxError, ConfigError
 from sftrack.window import Window
 
 from .base import BoxTracker
-from .checkpoints import Weights, load_into, load_state_dict
+from .checkpoints import Weights, load_checkpoint, load_into
 from .discriminative.localisation import Flag, Thresholds, localise
 from .discriminative.mask_region import (
     Polygon,
@@ -90,8 +90,8 @@ class D3S(BoxTracker):
         if not 0.0 < mask_threshold < 1.0:
             raise ConfigError(f"expected mask_threshold between 0 and 1, got {mask_threshold}")
         network, backbone = SegmentationNetwork(), resnet50()
-        load_into(network, load_state_dict(weights, "d3s"), "d3s")
-        load_into(backbone, load_state_dict(backbone_weights, "d3s-backbone"), "d3s-backbone")
+        load_into(network, load_checkpoint(weights, "d3s"))
+        load_into(backbone, load_checkpoint(backbone_weights, "d3s-backbone"))
         self._segmenter = Segmenter(network, device)
         self._target_filter = TargetFilter(backbone, self._learning, device)
 

@@ -52,9 +52,9 @@ class Variant:
             MissingWeightsError, WeightsError: see `checkpoints.load_checkpoint`, `load_into`, `check_constructor`.
         """
         checkpoint = load_checkpoint(weights, self.weights)
-        check_constructor(checkpoint.constructor, self.weights)
+        check_constructor(checkpoint.constructor, checkpoint.origin)
         network = DiMPNet(self.backbone(), self.channels, self.blocks, self.optimizer(checkpoint.constructor))
-        load_into(network, checkpoint.tensors, self.weights)
+        load_into(network, checkpoint)
         return network
 
 

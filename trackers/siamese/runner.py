@@ -12,7 +12,7 @@ from sftrack.contracts import ImageRGB
 from sftrack.engine import PRECISIONS, Engine, TorchEngine, fastest_engine, fold
 from sftrack.errors import ConfigError
 
-from ..checkpoints import Weights, load_into, load_state_dict
+from ..checkpoints import Weights, load_checkpoint, load_into
 from ..registry import keyword_signature, nearest_hint
 from .penalty import hann_window
 from .procedure import EXEMPLAR_SIZE_PX, INSTANCE_SIZE_PX, Candidates, Settings, SiameseTracker
@@ -131,7 +131,7 @@ class NetworkTracker(SiameseTracker):
             raise ConfigError(f"expected precision out of {', '.join(PRECISIONS)}, got '{precision}'")
         dtype = PRECISIONS[precision]
         network = variant.network()
-        load_into(network, load_state_dict(weights, variant.weights), variant.weights)
+        load_into(network, load_checkpoint(weights, variant.weights))
         fold(network)
         self._template = TorchEngine(Template(network), device, dtype)
         self._kernels = self._template.keep(np.zeros((EXEMPLAR_SIZE_PX, EXEMPLAR_SIZE_PX, 3), np.uint8))

@@ -41,14 +41,14 @@ class ATOM(DiscriminativeTracker):
 
     Args:
         weights: the official checkpoint, as a path or a state dict, or None for the registry's file.
-        device: where the network runs and the filter is learned.
+        device: where the network runs and the filter is learned, see `resolve_device`.
         seed: of the tracker's own generator, which draws the shifts and dropouts of the first frame, the filter and the projection that
             learning starts from, and the random boxes.
         initial_filter, initial_projection: instead of those drawn, `(1, c, 4, 4)` and `(c, C, 1, 1)`.
         settings: see `ATOMSettings`.
 
     Raises:
-        ConfigError: a setting out of its range.
+        ConfigError: a setting out of its range, or a device that is not here.
     """
 
     _settings: ATOMSettings

@@ -63,12 +63,12 @@ class DiMP(DiscriminativeTracker):
 
     Args:
         weights: an official checkpoint of the variant, as a path or a state dict, or None for the registry's file.
-        device: where the network runs.
+        device: where the network runs, see `resolve_device`.
         seed: of the tracker's own generator, which draws the shifts and dropouts of the first frame and the random boxes.
         settings: instead of the variant's, see `Settings`.
 
     Raises:
-        ConfigError: a setting out of its range.
+        ConfigError: a setting out of its range, or a device that is not here.
     """
 
     variant: ClassVar[Variant]

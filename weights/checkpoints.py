@@ -120,13 +120,15 @@ def _read_safetensors(path: Path) -> Checkpoint:
         constructor = json.loads(metadata.get("constructor", "{}"))
     except json.JSONDecodeError as error:
         raise WeightsError(f"expected JSON in the metadata 'constructor' of '{path}': {error}") from error
-    return Checkpoint(state_dict_of(tensors, f"'{path}'"), f"'{path}'", constructor)
+    origin = f"'{path}'"
+    return Checkpoint(state_dict_of(tensors, origin), origin, constructor)
 
 
 def _read_torch(path: Path, *, zipped: bool) -> Checkpoint:
+    origin = f"'{path}'"
     try:
         loaded = _load(path, zipped=zipped)
-        return Checkpoint(state_dict_of(loaded, f"'{path}'"), f"'{path}'", _constructor_of(loaded))
+        return Checkpoint(state_dict_of(loaded, origin), origin, _constructor_of(loaded))
     except WeightsError:
         raise
     except Exception as error:  # nobody lists what the bytes of a damaged or hostile file make zipfile, pickletools and PyTorch raise

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from sftrack.errors import ConfigError
 
 if TYPE_CHECKING:
+    import torch
     from pydantic import TypeAdapter
 
 _STRICT = {"extra": "forbid", "strict": True}
@@ -173,12 +174,13 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
     return [f.name for f in dataclasses.fields(owner)]
 
 
-def resolve_device(name: str) -> str:
+def resolve_device(name: "str | torch.device") -> str:
     """The device to compute on: `auto` takes cuda, else mps, else cpu, by what torch reports; `cuda:1` names one of several.
 
     Raises:
         ConfigError: an unknown device, or one that this machine or this build of torch does not have.
     """
+    name = str(name)
     kind, _, number = name.partition(":")
     if kind not in DEVICES or (number and (kind != "cuda" or not number.isdigit())):
         raise ConfigError(f"expected the device {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, got '{name}'")

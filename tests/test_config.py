@@ -138,6 +138,7 @@ def test_one_of_several_gpus_can_be_named(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve_device("cuda:1") == "cuda:1"
+    assert resolve_device(torch.device("cuda", 1)) == "cuda:1"
     with pytest.raises(ConfigError, match="cuda:2"):
         resolve_device("cuda:2")
 

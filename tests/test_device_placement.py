@@ -18,6 +18,7 @@ from sftrack import engine
 from sftrack.config import resolve_device
 from sftrack.contracts import Estimate, Tracker
 from sftrack.engine import TorchEngine
+from sftrack.errors import ConfigError
 from sftrack.feat2seg import Segmenter
 from sftrack.feat2seg_net import Feat2Seg
 from sftrack.pipeline import SFTracker
@@ -258,6 +259,23 @@ def test_trackers_do_on_a_device_what_they_do_on_the_cpu(name: str, device: str,
         found = follow(tracker)
     assert gpu.waits, "nothing was done on the device"
     np.testing.assert_allclose(values(found), values(expected), atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("device", "said"), [("gpu", "expected the device auto, cpu, cuda or mps, got 'gpu'"), ("cuda", "finds none here")]
+)
+@pytest.mark.parametrize("name", TRACKERS)
+def test_a_device_that_is_not_here_is_refused(name: str, device: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=said):
+        create(name, device=device, **TRACKERS[name](name, monkeypatch))
+
+
+def test_auto_is_a_device_for_one_tracker_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    params = nano("nanotrack-v3", monkeypatch)
+    with pretend_gpu() as gpu:
+        follow(create("nanotrack-v3", device="auto", **params), 2)
+    assert gpu.waits, "nothing was done on the device"
 
 
 @pytest.mark.parametrize("name", TRACKERS)

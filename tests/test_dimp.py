@@ -490,9 +490,9 @@ def test_a_label_density_sums_to_one_at_the_border_only_if_it_was_trained_so() -
 
 
 def test_a_network_that_computes_something_else_is_refused() -> None:
-    dimp.check_constructor({"filter_size": 4, "init_initializer": "zero"}, "prdimp18")
-    with pytest.raises(WeightsError, match="filter_size=4, got a checkpoint with 5"):
-        dimp.check_constructor({"filter_size": 5}, "prdimp18")
+    dimp.check_constructor({"filter_size": 4, "init_initializer": "zero"}, "'net.pth'")
+    with pytest.raises(WeightsError, match=r"filter_size=4, 'net\.pth' has 5"):
+        dimp.check_constructor({"filter_size": 5}, "'net.pth'")
 
 
 def test_nan_weights_and_weights_of_another_network_are_refused(state: dict[str, Tensor]) -> None:

@@ -1,13 +1,14 @@
 """SiamBAN against the fixtures of the original implementation, and beside SiamRPN++ in one process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from sftrack import engine
 from sftrack.contracts import Tracker
@@ -15,7 +16,7 @@ from sftrack.engine import OnnxEngine, TorchEngine, fold
 from sftrack.trackers import create, siamban, siamrpn
 from sftrack.trackers.siamban import VARIANTS, BoxAdaptiveHead, SiamBAN
 from sftrack.trackers.siamese.head import MultiLevelNetwork, Neck
-from sftrack.trackers.siamese.resnet import ResNet50
+from sftrack.trackers.siamese.resnet import Bottleneck, ResNet50
 from sftrack.trackers.siamese.runner import Comparison, Template
 from tests.parity import Parity
 from tests.siamese_parity import adjusted, check_chain, check_fusion, check_neck, check_raw_head, check_track, filled
@@ -84,6 +85,41 @@ def test_the_head_agrees_in_onnxruntime() -> None:
         OnnxEngine(Comparison(network), [torch.from_numpy(crops[1]), *kernels]).run(crops[1], *kernels), expected, strict=True
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def as_if_trained(network: MultiLevelNetwork, crops_rgb: Sequence[NDArray[np.uint8]]) -> MultiLevelNetwork:
+    """Random weights, but maps of the size that training leads to: else each block of the backbone would multiply every rounding."""
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        elif isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the mean and variance of what is seen, template and search crop alike
+        elif isinstance(module, Bottleneck):
+            nn.init.constant_(module.bn3.weight, 0.2)
+    template, search = (network.to_input(torch.from_numpy(crop)) for crop in crops_rgb)
+    with torch.no_grad():
+        network.train()(network.template(template), search)
+    fold(network.eval())
+    return network
+
+
+@pytest.mark.parametrize("build", [siamrpn.VARIANTS["r50"].network, siamban.network], ids=["siamrpn++", "siamban"])
+def test_float16_stays_finite_and_close(build: Callable[[], MultiLevelNetwork]) -> None:
+    """On the CPU, whose float16 overflows where a GPU's does. The search crop is the smallest that is not taken for a template."""
+    crops = [np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8) for side in (127, 167)]
+    network = as_if_trained(build(), crops)
+    exact = TorchEngine(Comparison(network)).run(crops[1], *TorchEngine(Template(network)).keep(crops[0]))
+    overflown: list[str] = []
+    for name, module in network.named_modules():
+        if not list(module.children()):
+            module.register_forward_hook(lambda _module, _inputs, out, name=name: None if out.isfinite().all() else overflown.append(name))
+    kernels = TorchEngine(Template(network), dtype=torch.float16).keep(crops[0])
+    half = TorchEngine(Comparison(network), dtype=torch.float16).run(crops[1], *kernels)
+    assert {kernel.dtype for kernel in kernels} == {torch.float16}
+    assert overflown == []
+    for ours, full in zip(half, exact, strict=True):
+        np.testing.assert_allclose(ours, full, atol=0.2 * full.std(), rtol=0)
 
 
 @pytest.fixture

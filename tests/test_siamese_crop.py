@@ -252,3 +252,10 @@ def test_the_published_score_is_handed_out_unless_it_is_softened() -> None:
 def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"expected {name} .*got {value}"):
         Settings(**{"penalty_k": 0.1, "window_influence": 0.4, "lr": 0.3, name: value})
+
+
+@pytest.mark.parametrize("name", ["penalty_k", "window_influence", "lr", "temperature"])
+def test_a_setting_that_is_no_number_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^expected {name} as a number, got 'a'$"):
+        Settings(**{"penalty_k": 0.1, "window_influence": 0.4, "lr": 0.3, name: "a"})  # type: ignore[arg-type]
+    Settings(**{"penalty_k": 0, "window_influence": np.float32(0.4), "lr": 1, name: np.float64(0.5)})

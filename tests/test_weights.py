@@ -67,7 +67,7 @@ def test_an_unexpected_tensor_is_named_with_the_nearest_one() -> None:
 
 
 def test_a_tensor_of_another_shape_is_named_with_both_shapes() -> None:
-    with pytest.raises(WeightsError, match=r"expected '2\.weight' of shape \(2, 4\), got \(2, 5\) in 'there'"):
+    with pytest.raises(WeightsError, match=r"expected '2\.weight' of shape \(2, 4\), got \(2, 5\) in there;"):
         fill(small(), {**small().state_dict(), "2.weight": torch.zeros(2, 5)}, "there")
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.engine import on_device
 
-from .checkpoints import Weights, load_into, load_state_dict
+from .checkpoints import Weights, load_checkpoint, load_into
 from .discriminative.atom_settings import ATOMSettings
 from .discriminative.iou_net import IoUNet
 from .discriminative.learned_filter import LearnedFilter, random_start
@@ -41,14 +41,14 @@ class ATOM(DiscriminativeTracker):
 
     Args:
         weights: the official checkpoint, as a path or a state dict, or None for the registry's file.
-        device: where the network runs and the filter is learned.
+        device: where the network runs and the filter is learned, see `resolve_device`.
         seed: of the tracker's own generator, which draws the shifts and dropouts of the first frame, the filter and the projection that
             learning starts from, and the random boxes.
         initial_filter, initial_projection: instead of those drawn, `(1, c, 4, 4)` and `(c, C, 1, 1)`.
         settings: see `ATOMSettings`.
 
     Raises:
-        ConfigError: a setting out of its range.
+        ConfigError: a setting out of its range, or a device that is not here.
     """
 
     _settings: ATOMSettings
@@ -65,7 +65,7 @@ class ATOM(DiscriminativeTracker):
         **settings: Any,  # noqa: ANN401 (see the signature)
     ) -> None:
         chosen, network = ATOMSettings(**settings), ATOMNet()
-        load_into(network, load_state_dict(weights, "atom18"), "atom18")
+        load_into(network, load_checkpoint(weights, "atom18"))
         super().__init__(network, chosen, device, seed)
         self._initial = initial_filter, initial_projection
         self._cells = chosen.crop_side // STRIDE_PX

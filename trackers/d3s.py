@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from sftrack.boxes import center_xy, checked_box, checked_image, clip_box
+from sftrack.config import resolve_device
 from sftrack.contracts import BoxXYWH, ImageRGB, RegionMask
 from sftrack.errors import BoxError, ConfigError
 from sftrack.window import Window
 
 from .base import BoxTracker
-from .checkpoints import Weights, load_into, load_state_dict
+from .checkpoints import Weights, load_checkpoint, load_into
 from .discriminative.localisation import Flag, Thresholds, localise
 from .discriminative.mask_region import (
     Polygon,
@@ -66,12 +67,12 @@ class D3S(BoxTracker):
         weights: the official checkpoint of the segmentation network (`SegmNet.pth.tar`), as a path or a state dict, or None for the
             registry's file.
         backbone_weights: the same of the filter's backbone, torchvision's ResNet-50 (`IMAGENET1K_V1`).
-        device: where the networks run and the filter is learned.
+        device: where the networks run and the filter is learned, see `resolve_device`.
         mask_threshold: probability from which a pixel is the target's, in (0, 1).
         learning: how the filter is learned, see `Learning`.
 
     Raises:
-        ConfigError: a setting out of its range.
+        ConfigError: a setting out of its range, or a device that is not here.
     """
 
     _as_published = True
@@ -89,9 +90,10 @@ class D3S(BoxTracker):
         self._learning, self._mask_threshold = Learning(**learning), mask_threshold
         if not 0.0 < mask_threshold < 1.0:
             raise ConfigError(f"expected mask_threshold between 0 and 1, got {mask_threshold}")
+        device = resolve_device(device)
         network, backbone = SegmentationNetwork(), resnet50()
-        load_into(network, load_state_dict(weights, "d3s"), "d3s")
-        load_into(backbone, load_state_dict(backbone_weights, "d3s-backbone"), "d3s-backbone")
+        load_into(network, load_checkpoint(weights, "d3s"))
+        load_into(backbone, load_checkpoint(backbone_weights, "d3s-backbone"))
         self._segmenter = Segmenter(network, device)
         self._target_filter = TargetFilter(backbone, self._learning, device)
 

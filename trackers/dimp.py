@@ -52,9 +52,9 @@ class Variant:
             MissingWeightsError, WeightsError: see `checkpoints.load_checkpoint`, `load_into`, `check_constructor`.
         """
         checkpoint = load_checkpoint(weights, self.weights)
-        check_constructor(checkpoint.constructor, self.weights)
+        check_constructor(checkpoint.constructor, checkpoint.origin)
         network = DiMPNet(self.backbone(), self.channels, self.blocks, self.optimizer(checkpoint.constructor))
-        load_into(network, checkpoint.tensors, self.weights)
+        load_into(network, checkpoint)
         return network
 
 
@@ -63,12 +63,12 @@ class DiMP(DiscriminativeTracker):
 
     Args:
         weights: an official checkpoint of the variant, as a path or a state dict, or None for the registry's file.
-        device: where the network runs.
+        device: where the network runs, see `resolve_device`.
         seed: of the tracker's own generator, which draws the shifts and dropouts of the first frame and the random boxes.
         settings: instead of the variant's, see `Settings`.
 
     Raises:
-        ConfigError: a setting out of its range.
+        ConfigError: a setting out of its range, or a device that is not here.
     """
 
     variant: ClassVar[Variant]

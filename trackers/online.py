@@ -22,7 +22,7 @@ from sftrack.mobilenet_v3 import MobileNetV3
 from sftrack.weights.bundled import bundled_path, load_network
 
 from .base import BoxTracker
-from .checkpoints import Weights, load_into, load_state_dict
+from .checkpoints import Weights, load_checkpoint, load_into
 from .discriminative.augmentation import Augmentation, Shift, drop_channels, flip
 from .discriminative.box_regression import BoxRegressor, Level
 from .discriminative.dimp_settings import AUGMENTATION
@@ -218,5 +218,5 @@ def _bundled_engine() -> Engine:
 
 def _engine(weights: Weights) -> Engine:
     backbone = MobileNetV3(9)
-    load_into(backbone, load_state_dict(weights, "online"), "online")
+    load_into(backbone, load_checkpoint(weights, "online"))
     return fastest_engine(fold(Pyramid(backbone).eval()).requires_grad_(False), [torch.zeros(1, 3, CROP_PX, CROP_PX)])

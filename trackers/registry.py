@@ -82,7 +82,8 @@ def create(name: str, *, weights: Any = None, device: str = "cpu", **params: Any
         name: see `tracker_names`. What follows a colon says which tracker of another program (`pytracking:dimp/dimp50`); it is the same as
             the parameter `tracker`.
         weights: a path, a mapping of tensors, or None for the registry's file; for trackers that have weights.
-        device: `cpu`, `cuda`, `mps`; trackers without a network run on the CPU whatever is asked.
+        device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto` for the best that is here; trackers without a network run on the CPU whatever is
+            asked.
         params: override the tracker's settings.
 
     Raises:

@@ -37,12 +37,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def load_network(network: Network, path: Path) -> Network:
     """Fill a network from a file whose names and shapes are exactly its own; the network is returned in eval mode."""
-    fill(network, read_tensors(path), str(path))
+    fill(network, read_tensors(path), f"'{path}'")
     return network.eval()
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:
     """Copy tensors into a network.
+
+    Args:
+        origin: where they are from, as messages call it.
 
     Raises:
         WeightsError: a missing, unexpected or differently shaped tensor; the message names the first ones and the nearest match.
@@ -56,14 +59,14 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None
         what = "lacks" if missing else f"has the unknown tensor{'s' if len(names) > 1 else ''}"
         others = f": {_first(unexpected)}" if missing and unexpected and unexpected != nearest else ""
         raise WeightsError(
-            f"expected the {len(wanted)} tensors of {type(network).__name__}, '{origin}' {what} {_first(names)}{hint} "
+            f"expected the {len(wanted)} tensors of {type(network).__name__}, {origin} {what} {_first(names)}{hint} "
             f"({len(missing)} missing, {len(unexpected)} unexpected{others}); use weights made for this network"
         )
     differing = [name for name in wanted if tensors[name].shape != wanted[name].shape]
     if differing:
         shapes = f"expected '{differing[0]}' of shape {tuple(wanted[differing[0]].shape)}, got {tuple(tensors[differing[0]].shape)}"
         more = f" (and {len(differing) - 1} more: {_first(differing[1:])})" if len(differing) > 1 else ""
-        raise WeightsError(f"{shapes} in '{origin}'{more}; use weights made for this network")
+        raise WeightsError(f"{shapes} in {origin}{more}; use weights made for this network")
     network.load_state_dict(dict(tensors))
 
 

@@ -4,21 +4,22 @@ A checkpoint is a safetensors file, or what `torch.save` wrote: a zip archive, o
 program: it names functions and calls them. PyTorch's own unpickler (`weights_only=True`) knows only what tensors need and refuses the
 rest, and published training states hold more than tensors: objects of a training program that is not installed, NumPy numbers. Every name
 that the unpickler does not know is therefore bound to an inert class for the length of the load, so that nothing which the file names is
-looked up, imported or called. (Functions of `os`, `posix`, `nt` and `sys` PyTorch refuses even so.)
+looked up, imported or called. (Functions of `os`, `posix`, `nt` and `sys` PyTorch refuses even so.) Which names those are `pickles` finds
+out beforehand; what it overlooks PyTorch refuses.
 """
 
+import collections
 import hashlib
 import json
 import pickle
-import pickletools
+import tarfile
 import threading
 import warnings
 import zipfile
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,11 +27,15 @@ from torch import Tensor
 
 from sftrack.errors import WeightsError
 
+from .pickles import Survey, survey
+
 WRAPPERS = ("state_dict", "net", "model")
 """Keys under which training programs keep the state dict (PySOT and its kin, PyTracking, others)."""
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _LEGACY_PICKLES = 4  # magic number, protocol, system, object; the keys and bytes of the storages follow
+_PROTOCOL = 2  # of pickles, which torch.save writes and the weights-only unpickler reads
+_SYSTEM_MODULES = ("nt", "os", "posix", "sys")  # which PyTorch refuses whoever allows them
 _standing_in = threading.Lock()  # PyTorch's list of allowed names is the process's
 
 
@@ -40,10 +45,12 @@ class Checkpoint:
 
     Attributes:
         tensors: by official name; floating-point ones as float32, on the CPU.
+        origin: where they are from, as messages call it.
         constructor: keyword arguments with which PyTracking's checkpoints say their network is built; empty for others.
     """
 
     tensors: dict[str, Tensor]
+    origin: str
     constructor: dict[str, Any] = field(default_factory=dict)
 
 
@@ -64,29 +71,31 @@ def read_checkpoint(path: Path) -> Checkpoint:
         return _read_safetensors(path)
     if not head.startswith((_ZIP, _PICKLE)):
         raise WeightsError(f"expected weights (safetensors or PyTorch), '{path}' {_what_it_is(head)}")
-    loaded = _read_torch(path, zipped=head.startswith(_ZIP))
-    return Checkpoint(state_dict_of(loaded, str(path)), _constructor_of(loaded))
+    return _read_torch(path, zipped=head.startswith(_ZIP))
 
 
 def state_dict_of(loaded: object, origin: str) -> dict[str, Tensor]:
     """The tensors by name out of a loaded checkpoint: bare, or in one of the `WRAPPERS`; without the prefix `module.` of parallel training.
 
+    Args:
+        origin: where it is from, as messages call it.
+
     Raises:
-        WeightsError: there is no mapping of names to tensors in it.
+        WeightsError: there is no mapping of names to tensors in it, or one of them is no array of real numbers.
     """
     state = loaded
     while isinstance(state, Mapping) and (inner := next((key for key in WRAPPERS if isinstance(state.get(key), Mapping)), None)):
         state = state[inner]
     if not isinstance(state, Mapping) or not state:
         kind = "an empty mapping" if isinstance(state, Mapping) else f"a {type(state).__name__}"
-        raise WeightsError(f"expected a mapping of names to tensors, '{origin}' holds {kind}; give the file with the network's state dict")
+        raise WeightsError(f"expected a mapping of names to tensors, {origin} holds {kind}; give the file with the network's state dict")
     odd = next((name for name, value in state.items() if not isinstance(name, str) or not isinstance(value, Tensor)), None)
     if odd is not None:
         raise WeightsError(
-            f"expected a mapping of names to tensors, or one under {', '.join(WRAPPERS)}, '{origin}' holds '{odd}' "
+            f"expected a mapping of names to tensors, or one under {', '.join(WRAPPERS)}, {origin} holds '{_first_words(str(odd))}' "
             f"({type(state[odd]).__name__}) among {len(state)} entries; give the file with the network's state dict"
         )
-    return {name.removeprefix("module."): _plain(tensor) for name, tensor in state.items()}
+    return {name.removeprefix("module."): _plain(tensor, f"{origin} holds '{name}'") for name, tensor in state.items()}
 
 
 def structure_of(tensors: Mapping[str, Tensor]) -> str:
@@ -111,66 +120,81 @@ def _read_safetensors(path: Path) -> Checkpoint:
         constructor = json.loads(metadata.get("constructor", "{}"))
     except json.JSONDecodeError as error:
         raise WeightsError(f"expected JSON in the metadata 'constructor' of '{path}': {error}") from error
-    return Checkpoint(state_dict_of(tensors, str(path)), constructor)
+    origin = f"'{path}'"
+    return Checkpoint(state_dict_of(tensors, origin), origin, constructor)
 
 
-def _read_torch(path: Path, *, zipped: bool) -> object:
-    damaged = f"expected a PyTorch checkpoint, '{path}' is cut short or damaged"
+def _read_torch(path: Path, *, zipped: bool) -> Checkpoint:
+    origin = f"'{path}'"
     try:
-        allowed: list[Any] = [(_stand_in(name), name) for name in sorted(_names_in(path, zipped=zipped))]
+        loaded = _load(path, zipped=zipped)
+        return Checkpoint(state_dict_of(loaded, origin), origin, _constructor_of(loaded))
+    except WeightsError:
+        raise
+    except Exception as error:  # nobody lists what the bytes of a damaged or hostile file make zipfile, pickletools and PyTorch raise
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise WeightsError(f"expected a PyTorch checkpoint, '{path}' is cut short or damaged ({first}); fetch it again") from error
+
+
+def _load(path: Path, *, zipped: bool) -> object:
+    found = _survey(path, zipped=zipped)
+    allowed: list[Any] = [(_stand_in(name, filled_as), name) for name, filled_as in found.names.items()]
+    try:
         with _standing_in, torch.serialization.safe_globals(allowed), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # which pickle protocol it is in changes nothing for the user
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).split("WeightsUnpickler error: ")[-1].strip().splitlines()[0]
-        raise WeightsError(f"expected a checkpoint of tensors, '{path}' asks for more, and nothing of it was run: {reason}") from error
-    except (zipfile.BadZipFile, KeyError, EOFError) as error:
-        raise WeightsError(f"{damaged} ({error}); fetch it again") from error
-    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, AssertionError, OSError, OverflowError) as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise WeightsError(f"{damaged} ({first}); fetch it again") from error
+    except pickle.UnpicklingError:  # its text is not passed on: it advises to load the file by running what is in it
+        raise WeightsError(f"expected a checkpoint of tensors, '{path}' {_why_refused(found)} (nothing of it was run)") from None
 
 
-def _names_in(path: Path, *, zipped: bool) -> set[str]:
-    """Every `module.name` that the pickled objects name, found without unpickling."""
+def _survey(path: Path, *, zipped: bool) -> Survey:
+    """What the pickled objects of a checkpoint name."""
     with path.open("rb") as file:
         if not zipped:
-            return set(_names_of_pickles(file, _LEGACY_PICKLES))
+            if tarfile.is_tarfile(file):
+                raise WeightsError(f"expected a checkpoint of tensors, '{path}' is a tar archive; save it again with a newer PyTorch")
+            return survey(file, _LEGACY_PICKLES)
         with zipfile.ZipFile(file) as archive:
-            pickled = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-            if not pickled:
-                raise KeyError("it has no data.pkl")
-            with archive.open(pickled[0]) as stream:
-                return set(_names_of_pickles(stream, 1))
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise WeightsError(
+                    f"expected a checkpoint of tensors, '{path}' is a TorchScript program; save its state_dict() (nothing of it was run)"
+                )
+            pickled = next((member for member in archive.infolist() if member.filename.endswith("/data.pkl")), None)
+            if pickled is None:
+                raise ValueError("it has no data.pkl")
+            if pickled.file_size > path.stat().st_size:  # PyTorch does not compress it
+                raise ValueError("its data.pkl would be larger than the file")
+            with archive.open(pickled) as stream:
+                return survey(stream)
 
 
-def _names_of_pickles(file: IO[bytes], count: int) -> Iterator[str]:
-    for _ in range(count):
-        for operation, argument, _place in pickletools.genops(file):
-            if operation.name == "GLOBAL" and isinstance(argument, str):
-                module, name = argument.split(" ", 1)
-                if (module, name) in NAME_MAPPING:  # Python 2's names, which torch.save writes for the standard library
-                    module, name = NAME_MAPPING[module, name]
-                yield f"{IMPORT_MAPPING.get(module, module)}.{name}"
+def _why_refused(found: Survey) -> str:
+    of_system = next((name for name in found.names if name.partition(".")[0] in _SYSTEM_MODULES), None)
+    if of_system is not None:
+        return f"names {of_system:.60}, which no tensor needs"
+    if found.protocol != _PROTOCOL:
+        return (
+            f"is written with pickle protocol {found.protocol}, and PyTorch's safe reader knows protocol {_PROTOCOL}; "
+            "save it again without pickle_protocol"
+        )
+    return "holds objects that are put together in a way which PyTorch's safe reader does not know; save the network's state_dict() alone"
 
 
-def _stand_in(name: str) -> Any:  # noqa: ANN401
-    """A class that takes any arguments and any state and does nothing with them but keep plain attributes."""
-    if name == "collections.defaultdict":
-        return _empty_dict  # its entries follow, and PyTorch's unpickler puts entries only into dictionaries
+def _stand_in(name: str, filled_as: type | None) -> Any:  # noqa: ANN401
+    """What is bound to a name: a class that takes any arguments and any state and does nothing with them but keep plain attributes.
+
+    PyTorch's unpickler puts items only into its own dictionaries and lists. What is filled is therefore one of these, and of dictionaries
+    the one that may have attributes as well.
+    """
 
     def accept(cls: type, *_args: object, **_kwargs: object) -> object:
-        return object.__new__(cls)
+        return collections.OrderedDict() if filled_as is dict else [] if filled_as is list else object.__new__(cls)
 
     def keep(self: object, state: object) -> None:
         if isinstance(state, dict):
             vars(self).update({key: value for key, value in state.items() if isinstance(key, str)})
 
-    return type("StandIn", (), {"__new__": accept, "__setstate__": keep, "__doc__": f"Inert, for {name}."})
-
-
-def _empty_dict(_factory: object = None) -> dict[Any, Any]:
-    return {}
+    return type(name.rpartition(".")[2], (), {"__new__": accept, "__setstate__": keep, "__doc__": f"Inert, for {name}."})
 
 
 def _constructor_of(loaded: object) -> dict[str, Any]:
@@ -185,7 +209,16 @@ def _is_json(value: object) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def _plain(tensor: Tensor) -> Tensor:
+def _plain(tensor: Tensor, found: str) -> Tensor:
+    kinds = {
+        "without values (on the device meta)": tensor.is_meta,
+        f"in the layout {tensor.layout}": tensor.layout is not torch.strided,
+        "quantized": tensor.is_quantized,
+        "of complex numbers": tensor.is_complex(),
+    }
+    kind = next((kind for kind, is_so in kinds.items() if is_so), None)
+    if kind is not None:
+        raise WeightsError(f"expected tensors of real numbers, {found} {kind}; give the weights as plain tensors")
     tensor = tensor.detach().cpu()
     return tensor.float() if tensor.is_floating_point() else tensor
 

@@ -122,7 +122,7 @@ def start_from_nanotrack(network: Feat2Seg, path: Path) -> None:
     backbone = {name.removeprefix("backbone."): tensor for name, tensor in tensors.items() if name.startswith("backbone.")}
     if (first := "features.0.0.weight") in backbone:
         backbone[first] = backbone[first].flip(1) * 255.0
-    fill(network.backbone, backbone, str(path))
+    fill(network.backbone, backbone, f"'{path}'")
 
 
 def photo_sets(data_dir: Path) -> tuple[PhotoSet, PhotoSet]:

@@ -88,8 +88,11 @@ OPTIONAL_PARTS = {
 """Keywords of the published constructors that no tensor shows, with the only value that is implemented: that of all published networks."""
 
 
-def check_constructor(constructor: Mapping[str, Any], name: str) -> None:
+def check_constructor(constructor: Mapping[str, Any], origin: str) -> None:
     """Refuse a network that has the same tensors and computes something else.
+
+    Args:
+        origin: where the checkpoint is from, as messages call it.
 
     Raises:
         WeightsError: a keyword has another value than published networks have.
@@ -97,8 +100,7 @@ def check_constructor(constructor: Mapping[str, Any], name: str) -> None:
     for keyword, expected in OPTIONAL_PARTS.items():
         if constructor.get(keyword, expected) != expected:
             raise WeightsError(
-                f"expected weights of {name} that were trained with {keyword}={expected}, got a checkpoint with {constructor[keyword]}; "
-                "use the published ones"
+                f"expected weights that were trained with {keyword}={expected}, {origin} has {constructor[keyword]}; use the published ones"
             )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sftrack.config import resolve_device
 from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.engine import fold, on_device
 
@@ -36,8 +37,11 @@ class DiscriminativeTracker(BoxTracker):
         """The network belongs to the tracker from then on: what is not needed is dropped, batch norms are merged.
 
         `seed`: of the tracker's own generator, which every start begins anew.
+
+        Raises:
+            ConfigError: a device that is not here.
         """
-        self._settings, self._seed, self._device = settings, seed, torch.device(device)
+        self._settings, self._seed, self._device = settings, seed, torch.device(resolve_device(device))
         network.feature_extractor.drop_unused()
         fold(network).requires_grad_(False)
         self._network = network.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,7 +1,8 @@
 """The tracking procedure that SiamRPN++, SiamBAN and NanoTrack have in common; each brings its network."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,9 @@ class Settings:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            if not isinstance(value := getattr(self, setting.name), Real):
+                raise ConfigError(f"expected {setting.name} as a number, got {value!r}")
         if not (np.isfinite(self.penalty_k) and self.penalty_k >= 0.0):
             raise ConfigError(f"expected penalty_k >= 0, got {self.penalty_k}")
         if not (np.isfinite(self.temperature) and self.temperature > 0.0):

@@ -8,11 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sftrack.config import resolve_device
 from sftrack.contracts import ImageRGB
 from sftrack.engine import PRECISIONS, Engine, TorchEngine, fastest_engine, fold
 from sftrack.errors import ConfigError
 
-from ..checkpoints import Weights, load_into, load_state_dict
+from ..checkpoints import Weights, load_checkpoint, load_into
 from ..registry import keyword_signature, nearest_hint
 from .penalty import hann_window
 from .procedure import EXEMPLAR_SIZE_PX, INSTANCE_SIZE_PX, Candidates, Settings, SiameseTracker
@@ -103,13 +104,13 @@ class NetworkTracker(SiameseTracker):
     Args:
         shapes: how many boxes are proposed per cell.
         weights: an official checkpoint of the variant, as a path or a state dict, or None for the registry's file.
-        device: where the network runs.
+        device: where the network runs, see `resolve_device`.
         precision: out of `PRECISIONS`; half of the bits make it faster where the device multiplies them, and less exact.
         build: what makes the engine for the comparison with each frame.
         settings: instead of the variant's, see `Settings`.
 
     Raises:
-        ConfigError: a setting out of its range, or an unknown precision.
+        ConfigError: a setting out of its range, an unknown precision, or a device that is not here.
     """
 
     __signature__ = keyword_signature(*OPTIONS, settings=Settings)
@@ -129,9 +130,9 @@ class NetworkTracker(SiameseTracker):
         super().__init__(replace(variant.settings, **settings), window, variant.instance_size)
         if precision not in PRECISIONS:
             raise ConfigError(f"expected precision out of {', '.join(PRECISIONS)}, got '{precision}'")
-        dtype = PRECISIONS[precision]
+        device, dtype = resolve_device(device), PRECISIONS[precision]
         network = variant.network()
-        load_into(network, load_state_dict(weights, variant.weights), variant.weights)
+        load_into(network, load_checkpoint(weights, variant.weights))
         fold(network)
         self._template = TorchEngine(Template(network), device, dtype)
         self._kernels = self._template.keep(np.zeros((EXEMPLAR_SIZE_PX, EXEMPLAR_SIZE_PX, 3), np.uint8))

@@ -87,7 +87,7 @@ def missing_weights(preset: str) -> tuple[str, ...]:
 
 
 def create_channels(configs: Sequence[ChannelConfig], device: str = "cpu") -> dict[str, Tracker]:
-    """One new tracker per channel, by channel name, in order.
+    """One new tracker per channel, by channel name, in order; on a `device` of its own where its parameters name one.
 
     Raises:
         ConfigError: no channels, two of the same name, an unknown tracker or parameter.
@@ -98,4 +98,4 @@ def create_channels(configs: Sequence[ChannelConfig], device: str = "cpu") -> di
     names = [config.name for config in configs]
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"expected at least one channel and every name once, got {', '.join(names) or 'none'}")
-    return {config.name: create(config.tracker, device=device, **config.params) for config in configs}
+    return {config.name: create(config.tracker, **{"device": device, **config.params}) for config in configs}

@@ -23,7 +23,7 @@ from sftrack.weights.bundled import bundled_path, load_network
 
 from .base import BoxTracker
 from .checkpoints import Weights, load_into, load_state_dict
-from .discriminative.augmentation import Augmentation, Shift, drop_channels, flip
+from .discriminative.augmentation import Augmentation, Shift, flip
 from .discriminative.box_regression import BoxRegressor, Level
 from .discriminative.dimp_settings import AUGMENTATION
 from .discriminative.learned_filter import LearnedFilter, random_start
@@ -171,12 +171,11 @@ class Online(BoxTracker):
 
     def _learn_filter(self, features: Tensor, shifts: list[Shift]) -> None:
         """Learn from the first frame's features `(N, C, H, W)`, in which the target is moved by pixels of the crop."""
-        dropped = drop_channels(features[:1], FIRST_VIEWS.dropouts, FIRST_VIEWS.dropout_probability, self._generator)
-        moved = torch.tensor([*shifts, *[(0, 0)] * len(dropped)], dtype=torch.float32)
+        samples, shifts = FIRST_VIEWS.with_dropouts(features, shifts, self._generator)
         weight, projection = random_start(features.shape[1], CHANNELS, FILTER_SIDE, self._generator)
         self._filter = LearnedFilter(
-            torch.cat([features, dropped]),
-            self._labels(moved),
+            samples,
+            self._labels(torch.tensor(shifts, dtype=torch.float32)),
             weight,
             projection,
             steps=INIT_STEPS,

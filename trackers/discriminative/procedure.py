@@ -8,7 +8,7 @@ from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.engine import fold, on_device
 
 from ..base import BoxTracker
-from .augmentation import Shift, drop_channels
+from .augmentation import Shift
 from .dimp_settings import Settings
 from .iou_net import IoUNet, TwoLevels, modulate
 from .patches import Patch, Vector, sample_patch, to_patch
@@ -72,12 +72,6 @@ class DiscriminativeTracker(BoxTracker):
         first, others = backbone(views[:1]), views[1:]
         parts = torch.split(others, 1 if self._device.type == "cpu" else len(others)) if len(others) else ()
         return first, torch.cat([first.layer3, *(backbone(part).layer3 for part in parts)])
-
-    def _with_dropouts(self, features: Tensor, shifts: list[Shift]) -> tuple[Tensor, list[Shift]]:
-        """The samples and shifts of the views, and those of the first view without some of its channels."""
-        augmentation = self._settings.augmentation
-        dropped = drop_channels(features[:1], augmentation.dropouts, self._settings.dropout_probability, self._generator)
-        return torch.cat([features, dropped]), [*shifts, *[(0, 0)] * len(dropped)]
 
     def _look_at(self, maps: Features, box_xywh: Tensor) -> None:
         """Remember how the target looks to the box regressor, from the first frame's maps and its box in the crop, `(4,)`."""

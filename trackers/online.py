@@ -25,7 +25,7 @@ from .base import BoxTracker
 from .checkpoints import Weights, load_into, load_state_dict
 from .discriminative.augmentation import Augmentation, Shift, flip
 from .discriminative.box_regression import BoxRegressor, Level
-from .discriminative.dimp_settings import AUGMENTATION
+from .discriminative.dimp_settings import AUGMENTATION, checked_seed
 from .discriminative.learned_filter import LearnedFilter, random_start
 from .discriminative.localisation import Flag, Localisation, Thresholds, localise
 from .discriminative.online_filter import gaussian_labels, rms_normalised, upsampled, upsampling
@@ -92,7 +92,7 @@ class Online(BoxTracker):
             raise ConfigError(f"expected train_skipping as a whole number from 1, got {train_skipping}")
         if not 0.0 <= caution < math.inf:
             raise ConfigError(f"expected caution as a number from 0, got {caution}")
-        self._seed, self._train_skipping, self._caution = seed, train_skipping, caution
+        self._seed, self._train_skipping, self._caution = checked_seed(seed), train_skipping, caution
         self._engine = _bundled_engine() if weights is None else _engine(weights)
         self._upsampling = upsampling(CELLS, CROP_PX).float()
 

@@ -9,7 +9,7 @@ from sftrack.engine import fold, on_device
 
 from ..base import BoxTracker
 from .augmentation import Shift
-from .dimp_settings import Settings
+from .dimp_settings import Settings, checked_seed
 from .iou_net import IoUNet, TwoLevels, modulate
 from .patches import Patch, Vector, sample_patch, to_patch
 from .resnet import Features, ResNet
@@ -36,8 +36,11 @@ class DiscriminativeTracker(BoxTracker):
         """The network belongs to the tracker from then on: what is not needed is dropped, batch norms are merged.
 
         `seed`: of the tracker's own generator, which every start begins anew.
+
+        Raises:
+            ConfigError: no seed.
         """
-        self._settings, self._seed, self._device = settings, seed, torch.device(device)
+        self._settings, self._seed, self._device = settings, checked_seed(seed), torch.device(device)
         network.feature_extractor.drop_unused()
         fold(network).requires_grad_(False)
         self._network = network.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -16,29 +16,30 @@ _ALWAYS = {"target_not_found_threshold": 0.0}
 """Where nothing is found, there would be no box to refine."""
 
 
-def random_network(tracker: str, variant: str = "") -> nn.Module:
-    """The network of a registered deep tracker; `variant` of SiamRPN++ and SiamBAN, `r50` if none is given."""
+def random_networks(tracker: str, variant: str = "") -> dict[str, nn.Module]:
+    """The networks of a registered deep tracker, by the argument of `create` that their weights are given as.
+
+    `variant` is of SiamRPN++ and SiamBAN, `r50` if none is given.
+    """
     torch.manual_seed(0)
     if tracker in _NANO:
-        return _NANO[tracker].network()
+        return {"weights": _NANO[tracker].network()}
     if tracker in _SIAMESE:
-        return _SIAMESE[tracker][variant or "r50"].network()
+        return {"weights": _SIAMESE[tracker][variant or "r50"].network()}
     if tracker == "atom18":
-        return ATOMNet()
+        return {"weights": ATOMNet()}
     if tracker == "d3s":
-        return SegmentationNetwork()
+        return {"weights": SegmentationNetwork(), "backbone_weights": resnet50()}
     factory = factory_of(tracker)
     if not (isinstance(factory, type) and issubclass(factory, DiMP)):
         raise ValueError(f"expected a deep tracker, got '{tracker}'")
     chosen = factory.variant
-    return DiMPNet(chosen.backbone(), chosen.channels, chosen.blocks, chosen.optimizer({}))
+    return {"weights": DiMPNet(chosen.backbone(), chosen.channels, chosen.blocks, chosen.optimizer({}))}
 
 
 def random_weights(tracker: str, variant: str = "") -> dict[str, Any]:
     """Arguments for `create`; of trackers without a network, none."""
     if tracker not in (*_NANO, *_SIAMESE, "atom18", "d3s") and "dimp" not in tracker:
         return {}
-    params: dict[str, Any] = {"weights": random_network(tracker, variant).state_dict()}
-    if tracker == "d3s":
-        params["backbone_weights"] = resnet50().state_dict()
+    params: dict[str, Any] = {name: network.state_dict() for name, network in random_networks(tracker, variant).items()}
     return params | (_ALWAYS if tracker == "atom18" or "dimp" in tracker else {})

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from benchmarks.options import add_device, device_name, synchronise
-from benchmarks.random_weights import random_network, random_weights
+from benchmarks.random_weights import random_networks, random_weights
 from benchmarks.recordings import shared_folder
 from benchmarks.tracker_nano import NAME as REFERENCE
 from benchmarks.tracker_nano import tracker_nano
@@ -25,6 +28,9 @@ from sftrack.workers import limit_library_threads
 
 REFERENCE_FOR = "nanotrack-v2"
 """The tracker that has the same weights as the reference."""
+
+COUNTED = 20
+"""Frames over which the multiply-accumulates of a tracker that learns are averaged: the most between regular updates of a filter."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ def candidates() -> Iterator[Candidate]:
         for name in variants:
             if not name.endswith("_otb"):  # other settings, same cost
                 yield Candidate(tracker, name)
-    for tracker in ("atom18", "dimp18", "prdimp18", "d3s"):
+    for tracker in ("prdimp18", "atom18", "d3s", "dimp18", "dimp50", "prdimp50", "super_dimp"):
         yield Candidate(tracker, learns=True)
 
 
@@ -81,7 +87,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--shared", type=Path, help="folder with data/DAVIS and weights/nanotrack")
     parser.add_argument("--sequence", default="dog", help="sequence of DAVIS (854x480)")
     parser.add_argument("--only", default="", help="trackers whose name contains this text")
-    parser.add_argument("--rounds", type=int, default=5, help="how often all trackers take their turn; the spread is over these")
+    parser.add_argument("--rounds", type=int, default=3, help="how often all trackers take their turn; the spread is over these")
     parser.add_argument("--seconds", type=float, default=2.0, help="most time for one tracker in one round")
     parser.add_argument("--precision", choices=tuple(engine.PRECISIONS), default="float32", help="of the trackers that do not learn")
     add_device(parser)
@@ -107,25 +113,49 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+class Multiplications(TorchDispatchMode):
+    """Counts the multiply-accumulates of what PyTorch runs: convolutions and matrix products, by the formulas of its own flop counter.
+
+    That one (`FlopCounterMode`) also follows modules, which fails where a gradient is taken by `torch.autograd.grad`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0.0
+
+    def __torch_dispatch__(
+        self, function: OpOverload, types: Sequence[type], args: tuple[object, ...] = (), kwargs: dict[str, object] | None = None
+    ) -> object:
+        named, formula = kwargs or {}, flop_registry.get(function._overloadpacket)
+        if formula is None:
+            with self:  # in inference mode some come as the whole that they are
+                parts = function.decompose(*args, **named)
+            if parts is not NotImplemented:
+                return parts
+        result: Tensor = function(*args, **named)
+        if formula is not None:
+            self.count += formula(*args, **named, out_val=result) / 2
+        return result
+
+
 def show_cost(chosen: Sequence[Candidate], frames: Sequence[ImageRGB], box: BoxXYWH) -> None:
-    """Parameters, and where nothing is learned multiply-accumulates at the start and per frame, counted while PyTorch runs the tracker."""
+    """Parameters, and multiply-accumulates at the start and per frame, counted while PyTorch runs the tracker."""
     print(f"{'':24s}{'parameters':>14s}{'MAC init':>12s}{'MAC frame':>12s}")
     has_onnxruntime = engine.has_onnxruntime
     for candidate in chosen:
-        print(f"{candidate.label:24s}{parameter_count(random_network(candidate.tracker, candidate.variant)):14,d}", end="")
-        if candidate.learns:
-            print()
-            continue
+        parameters = sum(parameter_count(network) for network in random_networks(candidate.tracker, candidate.variant).values())
         engine.has_onnxruntime = lambda: False  # the counter sees only what PyTorch runs
         try:
             tracker = candidate.build()
         finally:
             engine.has_onnxruntime = has_onnxruntime
-        for step in (lambda tracker=tracker: tracker.init(frames[0], box), lambda tracker=tracker: tracker.update(frames[1])):
-            with FlopCounterMode(display=False) as counter:
-                step()
-            print(f"{counter.get_total_flops() / 2e6:10,.0f} M", end="")
-        print()
+        with Multiplications() as at_start:
+            tracker.init(frames[0], box)
+        later = frames[1 : 1 + (COUNTED if candidate.learns else 1)]
+        with Multiplications() as per_frame:
+            for frame in later:
+                tracker.update(frame)
+        print(f"{candidate.label:24s}{parameters:14,d}{at_start.count / 1e6:10,.0f} M{per_frame.count / len(later) / 1e6:10,.0f} M")
 
 
 def measure(

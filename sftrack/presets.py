@@ -87,15 +87,19 @@ def missing_weights(preset: str) -> tuple[str, ...]:
 
 
 def create_channels(configs: Sequence[ChannelConfig], device: str = "cpu") -> dict[str, Tracker]:
-    """One new tracker per channel, by channel name, in order.
+    """One new tracker per channel, by channel name, in order; on a `device` of its own where its parameters name one.
+
+    Large networks among them share the cores, because all channels run at the same time.
 
     Raises:
         ConfigError: no channels, two of the same name, an unknown tracker or parameter.
     """
     # The core works without any tracker installed; they are looked up only when somebody wants to run them.
     from sftrack.trackers import create
+    from sftrack.workers import shared_threads
 
     names = [config.name for config in configs]
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"expected at least one channel and every name once, got {', '.join(names) or 'none'}")
-    return {config.name: create(config.tracker, device=device, **config.params) for config in configs}
+    with shared_threads(len(configs)):
+        return {config.name: create(config.tracker, **{"device": device, **config.params}) for config in configs}

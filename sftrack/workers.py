@@ -4,8 +4,9 @@ PyTorch's own threads wait for each other in busy loops after every operation. F
 and when other programs use the cores too it slows them down many times over.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import cv2
@@ -26,6 +27,20 @@ def pin_to_one_thread() -> None:
     """One thread per library, PyTorch included: for processes that run side by side, and for figures that do not depend on the cores."""
     limit_library_threads()
     torch.set_num_threads(1)
+
+
+@contextmanager
+def shared_threads(count: int) -> Iterator[None]:
+    """PyTorch takes a share of its threads as if there were `count` programs: for making engines that run side by side.
+
+    They keep the number that they were made with (see `sftrack.engine.fastest_engine`).
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(threads // count, 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class TorchWorkers:

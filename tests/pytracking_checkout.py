@@ -45,6 +45,7 @@ def get_tracker_class():
 
 _PARAMETERS = """\
 import os
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -61,15 +62,27 @@ def parameters():
 DISTURBANCES = {
     "default": "pass",
     "hangs": "time.sleep(60)",
-    "dies": "sys.stderr.write('Segmentation fault\\n'); sys.stderr.flush(); os._exit(139)",
-    "raises": "raise RuntimeError('CUDA out of memory')",
+    "exits": "os.write(2, b'\\x1b[31mgoodbye\\x1b[0m\\n\\n'); os._exit(3)",
+    "crashes": "os.kill(os.getpid(), 11)",
+    "spawns": "tracker.frames == 1 and subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']) or time.sleep(60)",
+    "raises": "raise RuntimeError('\\n\\x1b[1mCUDA out of memory\\x1b[0m\\nsee above')",
     "on_cpu": "assert not (tracker.params.use_gpu or tracker.params.net.use_gpu)",
+    "on_cuda": "assert tracker.params.use_gpu and tracker.params.net.use_gpu",
+    "loads": "import io, torch; file = io.BytesIO(); torch.save(SimpleNamespace(), file); file.seek(0); torch.load(file)",
 }
 """What the tracker does on each frame, by the name of its parameters."""
 
+BROKEN = {
+    "uninstalled": "import torch_of_another_age",
+    "uncompiled": "raise ImportError('Can not compile Precise RoI Pooling library.')",
+    "unlinked": "raise ImportError('libGL.so.1: cannot open shared object file')",
+    "nowhere": "assert None is not None, 'Failed to load network'",
+}
+"""What is in the file of parameters that cannot be read, by their name."""
+
 
 def make_checkout(root: Path) -> Path:
-    """Tracker `bright` with parameters by the names of `DISTURBANCES`, `untrained` (no weights) and `uninstalled` (a missing package)."""
+    """Tracker `bright` with parameters by the names of `DISTURBANCES`, of `BROKEN`, and `untrained` (no weights)."""
     package = root / "pytracking"
     files = {
         "__init__.py": "",
@@ -78,7 +91,7 @@ def make_checkout(root: Path) -> Path:
         "parameter/__init__.py": "",
         "parameter/bright/__init__.py": "",
         "parameter/bright/untrained.py": _PARAMETERS.format(disturb="pass", weights="networks/bright.pth"),
-        "parameter/bright/uninstalled.py": "import torch_of_another_age",
+        **{f"parameter/bright/{name}.py": code for name, code in BROKEN.items()},
         "evaluation/environment.py": "",
         "evaluation/local.py": "",
         **{f"parameter/bright/{name}.py": _PARAMETERS.format(disturb=code, weights=None) for name, code in DISTURBANCES.items()},

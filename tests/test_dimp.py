@@ -1,5 +1,6 @@
 """DiMP, PrDiMP and SuperDiMP against the fixtures, stage by stage and as a whole; what their settings and checkpoints promise."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -495,6 +496,15 @@ def test_a_network_that_computes_something_else_is_refused() -> None:
         dimp.check_constructor({"filter_size": 5}, "'net.pth'")
 
 
+@pytest.mark.parametrize(("keyword", "published", "other"), [("bin_displacement", 0.1, 0.2), ("score_act", "relu", "bentpar")])
+def test_an_optimiser_that_computes_something_else_is_refused(keyword: str, published: object, other: object) -> None:
+    dimp.check_constructor({keyword: published, "target_mask_act": "sigmoid"}, "dimp18")
+    with pytest.raises(WeightsError, match=f"{keyword}={published}, .* {other}; use the published"):
+        dimp.check_constructor({keyword: other}, "dimp18")
+    with pytest.raises(WeightsError, match="target_mask_act=sigmoid"):
+        dimp.check_constructor({keyword: published, "target_mask_act": "none"}, "dimp18")
+
+
 def test_nan_weights_and_weights_of_another_network_are_refused(state: dict[str, Tensor]) -> None:
     name = "feature_extractor.layer2.0.conv1.weight"
     with pytest.raises(WeightsError, match=f"NaN or infinity in '{name}'"):
@@ -520,6 +530,15 @@ def test_missing_weights_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest
         ("refinement_space", "log", "expected refinement_space 'default' or 'relative'"),
         ("sample_memory_size", 15, "sample_memory_size above the first frame's 15"),
         ("random_box", 3, "did you mean 'random_boxes'"),
+        ("target_not_found_threshold", math.nan, "expected target_not_found_threshold as a finite number, got nan"),
+        ("refinement_step_length", math.nan, "expected refinement_step_length as a finite number, got nan"),
+        ("refinement_step_length", -1.0, "expected refinement_step_length from 0, got -1"),
+        ("hard_negative_threshold", "a", "expected hard_negative_threshold as a finite number, got a"),
+        ("learning_rate", None, "expected learning_rate as a finite number, got None"),
+        ("position_jitter", -1, "expected position_jitter from 0, got -1"),
+        ("max_shrink", 0.5, "expected max_shrink as a number from 1, or none, got 0.5"),
+        ("max_shrink", math.nan, "expected max_shrink as a number from 1, or none, got nan"),
+        ("crop_side", "a", "expected crop_side as a whole number from 32, got a"),
     ],
 )
 def test_bad_settings_are_named(setting: str, value: object, message: str) -> None:

@@ -29,6 +29,8 @@ FULL_WEIGHTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], dict[str, Any]], di
 }
 """What stands in for the networks of `full`, and in which files of the registry the trackers look for their weights."""
 
+SIAMESE = {"siamrpn++": siamrpn, "siamban": siamban}
+
 
 @pytest.fixture
 def weights_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
@@ -150,6 +152,26 @@ def test_a_preset_asked_for_by_name_without_its_weights_says_what_to_fetch(tiny:
         resolve_preset("tiny")
     tiny.write_bytes(b"weights")
     assert resolve_preset("tiny") == ("tiny", "preset tiny: as asked")
+
+
+def test_large_networks_share_the_cores_with_the_other_channels_and_have_all_of_them_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "LARGE", 0)
+    configs = [ChannelConfig(name, name, small_siamese(module, monkeypatch)) for name, module in SIAMESE.items()]
+    before = torch.get_num_threads()
+    torch.set_num_threads(8)
+    try:
+        together = create_channels([*configs, ChannelConfig("flow", "flow")])
+        alone = create_channels(configs[:1])
+        assert torch.get_num_threads() == 8
+    finally:
+        torch.set_num_threads(before)
+    assert [threads_of(together[name]) for name in SIAMESE] == [2, 2]
+    assert threads_of(alone["siamrpn++"]) == 8
+
+
+def threads_of(tracker: Any) -> int:  # noqa: ANN401 (a tracker with an engine of onnxruntime)
+    threads: int = tracker._comparison._session.get_session_options().intra_op_num_threads
+    return threads
 
 
 def test_channels_need_names_of_their_own() -> None:

@@ -10,7 +10,9 @@ import numpy as np
 import psutil
 import pytest
 
+from sftrack.config import ChannelConfig
 from sftrack.errors import ConfigError, MissingWeightsError, TrackerProcessError
+from sftrack.presets import create_channels
 from sftrack.trackers import create
 from sftrack.trackers.pytracking import PyTracking
 from tests.conftest import moving_square
@@ -74,18 +76,42 @@ def test_a_tracker_that_takes_too_long_is_ended_and_can_be_started_again(tracker
     tracker.init(FRAMES[0], BOXES[0])
 
 
-@pytest.mark.parametrize("tracker", ["dies"], indirect=True)
-def test_a_tracker_that_ends_by_itself_leaves_its_last_words(tracker: PyTracking) -> None:
+@pytest.mark.parametrize(
+    ("tracker", "how"), [("exits", "exit code 3, after 'goodbye'$"), ("crashes", "SIGSEGV, after 'PyTracking prints")], indirect=["tracker"]
+)
+def test_of_a_tracker_that_ends_by_itself_one_learns_how_and_its_last_words(tracker: PyTracking, how: str) -> None:
     tracker.init(FRAMES[0], BOXES[0])
-    with pytest.raises(TrackerProcessError, match="ended by itself: Segmentation fault"):
+    with pytest.raises(TrackerProcessError, match=f"ended by itself: {how}"):
         tracker.update(FRAMES[1])
+
+
+@pytest.mark.parametrize("tracker", ["spawns"], indirect=True)
+def test_what_the_process_has_started_ends_with_it(tracker: PyTracking) -> None:
+    tracker._limit_s = 5.0
+    tracker.init(FRAMES[0], BOXES[0])
+    tracker.update(FRAMES[1])
+    assert tracker._process is not None
+    children = psutil.Process(tracker._process._process.pid).children()
+    assert len(children) == 1
+    tracker._limit_s = 0.1
+    with pytest.raises(TrackerProcessError, match="it was ended"):
+        tracker.update(FRAMES[2])
+    assert all(child.status() == psutil.STATUS_ZOMBIE for child in psutil.wait_procs(children, timeout=5.0)[1])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="groups of processes are POSIX's")
+def test_a_ctrl_c_of_the_terminal_does_not_reach_the_process(tracker: PyTracking) -> None:
+    tracker.init(FRAMES[0], BOXES[0])
+    assert tracker._process is not None
+    assert os.getpgid(tracker._process._process.pid) != os.getpgrp()
+    assert os.getsid(tracker._process._process.pid) != os.getsid(0)
 
 
 @pytest.mark.parametrize("tracker", ["raises"], indirect=True)
 def test_a_tracker_that_fails_on_a_frame_may_go_on_with_the_next(tracker: PyTracking) -> None:
     tracker.init(FRAMES[0], BOXES[0])
     for frame in FRAMES[1:3]:
-        with pytest.raises(TrackerProcessError, match="failed in track: RuntimeError: CUDA out of memory"):
+        with pytest.raises(TrackerProcessError, match=r"failed in track: RuntimeError: CUDA out of memory$"):
             tracker.update(frame)
 
 
@@ -95,16 +121,59 @@ def test_on_the_cpu_tracker_and_networks_are_told_so(tracker: PyTracking) -> Non
     assert tracker.update(FRAMES[1]).score > 0
 
 
-@pytest.mark.parametrize("tracker", ["untrained"], indirect=True)
-def test_missing_weights_say_where_they_belong(tracker: PyTracking) -> None:
-    with pytest.raises(MissingWeightsError, match=r"weights of bright/untrained in the network_path of .*local.py .*bright.pth"):
+def test_a_channel_may_use_the_gpu_of_its_own_environment(checkout: Path) -> None:
+    """Whatever PyTorch there is here, and wherever the other channels run."""
+    config = ChannelConfig("far", "pytracking:bright/on_cuda", {"root": str(checkout), "device": "cuda"})
+    tracker = create_channels([config], "cpu")["far"]
+    tracker.init(FRAMES[0], BOXES[0])
+    assert tracker.update(FRAMES[1]).score > 0
+
+
+@pytest.mark.parametrize("tracker", ["loads"], indirect=True)
+def test_checkpoints_with_objects_in_them_are_loaded_as_the_checkout_does_it(tracker: PyTracking) -> None:
+    tracker._limit_s = 60.0
+    tracker.init(FRAMES[0], BOXES[0])
+    assert tracker.update(FRAMES[1]).score > 0
+
+
+@pytest.mark.parametrize(("tracker", "what"), [("untrained", "bright.pth"), ("nowhere", "Failed to load network")], indirect=["tracker"])
+def test_missing_weights_say_where_they_belong(tracker: PyTracking, what: str) -> None:
+    with pytest.raises(MissingWeightsError, match=rf"weights of {tracker._name} in the network_path of .*local.py .*{what}"):
         tracker.init(FRAMES[0], BOXES[0])
 
 
-@pytest.mark.parametrize("tracker", ["uninstalled"], indirect=True)
-def test_an_interpreter_without_its_packages_is_named(tracker: PyTracking) -> None:
-    with pytest.raises(TrackerProcessError, match=r"cannot \(ModuleNotFoundError: No module named 'torch_of_another_age'\); give .*PYTHON"):
+@pytest.mark.parametrize(
+    ("tracker", "message"),
+    [
+        ("uninstalled", r"cannot \(ModuleNotFoundError: No module named 'torch_of_another_age'\); give .*PYTHON"),
+        ("uncompiled", r"expected CUDA for bright/uncompiled .*\(ImportError: Can not compile .*\); give .*device = \"cuda\".*ninja"),
+        ("unlinked", r"failed in import: ImportError: libGL.so.1: cannot open shared object file$"),
+    ],
+    indirect=["tracker"],
+)
+def test_what_the_environment_lacks_is_named(tracker: PyTracking, message: str) -> None:
+    with pytest.raises(TrackerProcessError, match=message):
         tracker.init(FRAMES[0], BOXES[0])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="scripts with an interpreter in their first line are POSIX's")
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("#!/bin/sh\necho Welcome\n", "prints nothing by itself, '.*python' printed 'Welcome'; give another one"),
+        ("#!/bin/sh\necho 3\n", "printed '3'"),
+        ("#!/bin/sh\nexit 2\n", "ended by itself: exit code 2$"),
+        ("nothing that runs", "cannot be run: .*Exec format error"),
+    ],
+)
+def test_what_is_no_python_is_said_in_a_line(checkout: Path, tmp_path: Path, script: str, message: str) -> None:
+    other = tmp_path / "python"
+    other.write_text(script)
+    other.chmod(0o755)
+    tracker = PyTracking(tracker="bright/default", root=checkout, python=other)
+    with pytest.raises(TrackerProcessError, match=message) as caught:
+        tracker.init(FRAMES[0], BOXES[0])
+    assert "\n" not in str(caught.value)
 
 
 def test_another_interpreter_can_be_given(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +196,7 @@ def test_another_interpreter_can_be_given(checkout: Path, tmp_path: Path, monkey
         ({"root": "/nowhere/at/all"}, r"'/nowhere/at/all' has no pytracking/tracker in it"),
         ({"python": "no-such-python"}, r"'no-such-python' is none; give its path"),
         ({"time_limit_s": 0.0}, r"above 0, got 0.0"),
+        ({"device": "gpu"}, r"expected the device cpu, cuda, mps for PyTracking, got 'gpu'"),
     ],
 )
 def test_what_is_missing_is_said_before_anything_runs(checkout: Path, settings: dict[str, object], message: str) -> None:

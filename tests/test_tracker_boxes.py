@@ -41,9 +41,10 @@ def test_the_deep_trackers_and_only_they_keep_to_what_was_published() -> None:
     [
         ((-10.0, 20.0, 30.0, 30.0), (-10.0, 20.0, 30.0, 30.0), (0.0, 20.0, 20.0, 30.0)),
         ((100.0, 70.5, 40.0, 20.0), (100.0, 70.5, 40.0, 20.0), (100.0, 70.5, 20.0, 9.5)),
-        ((-100.0, 10.0, 400.0, 30.0), (40.0, 10.0, 120.0, 30.0), (0.0, 10.0, 120.0, 30.0)),
+        ((-100.0, 70.0, 400.0, 30.0), (0.0, 70.0, 120.0, 30.0), (0.0, 70.0, 120.0, 10.0)),
+        ((40.0, 20.0, 400.0, 400.0), (40.0, 20.0, 80.0, 60.0), (40.0, 20.0, 80.0, 60.0)),
     ],
-    ids=["beyond the left edge", "beyond a corner", "larger than the frame"],
+    ids=["beyond the left edge", "beyond a corner", "wider than the frame", "larger than the frame, to the right and below"],
 )
 def test_a_start_box_beyond_the_frame_is_cut_unless_the_procedure_is_published(
     given: tuple[float, ...], published: tuple[float, ...], bounded: tuple[float, ...]

@@ -78,7 +78,7 @@ class ATOM(DiscriminativeTracker):
         maps, layer3 = self._maps_of_views(views)
         box = self._in_crop(self._state, np.rint(self._state.position), self._state.scale)
         self._look_at(maps, torch.from_numpy(box).to(self._device))
-        features, shifts = self._with_dropouts(rms_normalised(layer3), shifts)
+        features, shifts = self._settings.augmentation.with_dropouts(rms_normalised(layer3), shifts, self._generator)
         self._learn_first(features, torch.tensor(shifts, dtype=torch.float32))
 
     @torch.no_grad()

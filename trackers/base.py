@@ -20,7 +20,8 @@ class BoxTracker:
     _mask: RegionMask | None = None
     _as_published: ClassVar[bool] = False
     """Whether boxes may reach beyond the frame, as in the published procedures, which bound what they search for by rules of their own.
-    Without, what is given is cut to the frame, and no box that is handed out is larger than it."""
+    Without, what is given is cut to the frame, and no box that is handed out is larger than it. With, a start box is only cut along an axis
+    on which it is larger than the frame."""
 
     def init(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         """Start on a frame, or start again: nothing of an earlier target is kept.
@@ -32,8 +33,9 @@ class BoxTracker:
         checked_image(image_rgb)
         size_wh = (image_rgb.shape[1], image_rgb.shape[0])
         clipped = checked_box(box_xywh, size_wh)
-        # Larger than the frame, a box says nothing more, and its crop would be as large.
-        self._box = keep_in_frame(np.array(box_xywh, dtype=np.float64), size_wh) if self._as_published else clipped
+        given = np.array(box_xywh, dtype=np.float64)
+        # Wider or higher than the frame, it says no more there than the part in the frame does, and its crop would be as large.
+        self._box = np.where(np.tile(given[2:] > size_wh, 2), clipped, given) if self._as_published else clipped
         self._size_wh = size_wh
         self._start(image_rgb, self._box.copy())
 

@@ -88,7 +88,8 @@ class DiMP(DiscriminativeTracker):
         middle = np.rint(self._state.position)
         views, shifts = self._views(image_rgb, middle)
         maps, layer3 = self._maps_of_views(views)
-        features, shifts = self._with_dropouts(self._network.classifier.features(layer3), shifts)
+        features = self._network.classifier.features(layer3)
+        features, shifts = settings.augmentation.with_dropouts(features, shifts, self._generator)
         box = self._in_crop(self._state, middle, self._state.scale)
         boxes = torch.from_numpy(np.stack([box + vector((right, down, 0, 0)) for down, right in shifts])).to(self._device)
 

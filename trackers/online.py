@@ -23,9 +23,9 @@ from sftrack.weights.bundled import bundled_path, load_network
 
 from .base import BoxTracker
 from .checkpoints import Weights, load_checkpoint, load_into
-from .discriminative.augmentation import Augmentation, Shift, drop_channels, flip
+from .discriminative.augmentation import Augmentation, Shift, flip
 from .discriminative.box_regression import BoxRegressor, Level
-from .discriminative.dimp_settings import AUGMENTATION
+from .discriminative.dimp_settings import AUGMENTATION, checked_seed
 from .discriminative.learned_filter import LearnedFilter, random_start
 from .discriminative.localisation import Flag, Localisation, Thresholds, localise
 from .discriminative.online_filter import gaussian_labels, rms_normalised, upsampled, upsampling
@@ -92,7 +92,7 @@ class Online(BoxTracker):
             raise ConfigError(f"expected train_skipping as a whole number from 1, got {train_skipping}")
         if not 0.0 <= caution < math.inf:
             raise ConfigError(f"expected caution as a number from 0, got {caution}")
-        self._seed, self._train_skipping, self._caution = seed, train_skipping, caution
+        self._seed, self._train_skipping, self._caution = checked_seed(seed), train_skipping, caution
         self._engine = _bundled_engine() if weights is None else _engine(weights)
         self._upsampling = upsampling(CELLS, CROP_PX).float()
 
@@ -171,12 +171,11 @@ class Online(BoxTracker):
 
     def _learn_filter(self, features: Tensor, shifts: list[Shift]) -> None:
         """Learn from the first frame's features `(N, C, H, W)`, in which the target is moved by pixels of the crop."""
-        dropped = drop_channels(features[:1], FIRST_VIEWS.dropouts, FIRST_VIEWS.dropout_probability, self._generator)
-        moved = torch.tensor([*shifts, *[(0, 0)] * len(dropped)], dtype=torch.float32)
+        samples, shifts = FIRST_VIEWS.with_dropouts(features, shifts, self._generator)
         weight, projection = random_start(features.shape[1], CHANNELS, FILTER_SIDE, self._generator)
         self._filter = LearnedFilter(
-            torch.cat([features, dropped]),
-            self._labels(moved),
+            samples,
+            self._labels(torch.tensor(shifts, dtype=torch.float32)),
             weight,
             projection,
             steps=INIT_STEPS,

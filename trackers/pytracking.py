@@ -9,17 +9,20 @@ import os
 import queue
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sftrack.config import DEVICES
 from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.errors import ConfigError, MissingWeightsError, TrackerProcessError
 
@@ -30,6 +33,17 @@ log = logging.getLogger(__name__)
 
 ROOT_VARIABLE, PYTHON_VARIABLE = "PYTRACKING_ROOT", "PYTRACKING_PYTHON"
 WORKER = Path(__file__).with_name("pytracking_worker.py")
+
+ENVIRONMENT = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+"""PyTracking's checkpoints hold objects of its classes, which its `torch.load(path)` refuses since PyTorch 2.6 unless this is set. It gives
+nothing away: the checkout is the user's own, and its code is what the process is there to run."""
+
+_MISSING = re.compile(r"No matching checkpoint file found|Failed to load network")
+"""What PyTracking says, besides FileNotFoundError, where there is no file for a network; the second where network_path is a list."""
+_NOT_COMPILED = re.compile(r"Precise RoI Pooling|CUDA_HOME|Ninja is required")
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_LAST_WORDS_S = 5.0
+"""How long a process that answers no more may take to end."""
 
 
 @register("pytracking")
@@ -42,10 +56,11 @@ class PyTracking(BoxTracker):
         python: interpreter that can run it; None reads `PYTRACKING_PYTHON`, and without that takes this one.
         time_limit_s: for a frame; the process is ended after that, and started again with the next `init`.
         start_limit_s: for the first frame, on which PyTracking loads its networks.
-        device: on `cpu` the tracker is told not to use a GPU, as far as its parameters can say so.
+        device: of the checkout's PyTorch; if it is not `cuda`, the tracker is told not to use a GPU, as far as its parameters can say so.
 
     Raises:
-        ConfigError: there is no such checkout, tracker, parameter file or interpreter; the checkout is not set up; a limit is not positive.
+        ConfigError: there is no such checkout, tracker, parameter file, interpreter or device; the checkout is not set up; a limit is not
+            positive.
     """
 
     _as_published = True
@@ -62,12 +77,14 @@ class PyTracking(BoxTracker):
     ) -> None:
         if not (time_limit_s > 0 and start_limit_s > 0):
             raise ConfigError(f"expected time_limit_s and start_limit_s above 0, got {time_limit_s} and {start_limit_s}")
+        if device.partition(":")[0] not in DEVICES[1:]:
+            raise ConfigError(f"expected the device {', '.join(DEVICES[1:])} for PyTracking, got '{device}'")
         self._limit_s, self._start_limit_s = time_limit_s, start_limit_s
         folder = _checked_root(root)
         self._name = tracker
         self._python = _checked_python(python)
         name, parameters = _checked_tracker(folder, tracker)
-        self._command = [self._python, str(WORKER), str(folder), name, parameters, "0" if device == "cpu" else "1"]
+        self._command = [self._python, str(WORKER), str(folder), name, parameters, "1" if device.startswith("cuda") else "0"]
         self._process: _Process | None = None
 
     def close(self) -> None:
@@ -78,7 +95,10 @@ class PyTracking(BoxTracker):
 
     def _start(self, image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
         if self._process is None:
-            self._process = _Process(self._command)
+            try:
+                self._process = _Process(self._command)
+            except OSError as error:
+                raise TrackerProcessError(f"expected '{self._python}' to be a Python interpreter, it cannot be run: {error}") from None
         try:
             self._ask(self._process, image_rgb, box_xywh.tolist(), self._start_limit_s)
         except (TrackerProcessError, MissingWeightsError):
@@ -103,18 +123,29 @@ class PyTracking(BoxTracker):
         except EOFError as error:
             self.close()
             raise TrackerProcessError(f"{self._name} of PyTracking ended by itself: {error}") from None
+        except ValueError as error:
+            self.close()
+            raise TrackerProcessError(
+                f"expected a Python interpreter that prints nothing by itself, '{self._python}' printed '{error}'; give another one as "
+                f"python=... or {PYTHON_VARIABLE}"
+            ) from None
         if "error" in answer:
             raise self._explained(answer)
         return answer
 
     def _explained(self, answer: Mapping[str, str]) -> TrackerProcessError | MissingWeightsError:
-        what = f"{answer['type']}: {answer['error']}"
-        if answer["type"] in ("ModuleNotFoundError", "ImportError"):
+        what = f"{answer['type']}: {_first_line(answer['error'])}"
+        if _NOT_COMPILED.search(what):
+            return TrackerProcessError(
+                f"expected CUDA for {self._name} of PyTracking, which compiles its PrRoIPool for that only ({what}); give the channel "
+                'device = "cuda", on a machine with a GPU, the CUDA toolkit, a C++ compiler and ninja'
+            )
+        if answer["type"] == "ModuleNotFoundError":
             return TrackerProcessError(
                 f"expected an interpreter that can import {self._name} of PyTracking, {self._python} cannot ({what}); give that of its "
                 f"environment as python=... or {PYTHON_VARIABLE}"
             )
-        if answer["stage"] != "track" and (answer["type"] == "FileNotFoundError" or re.search(r"checkpoint|\.pth|network file", what)):
+        if answer["stage"] != "track" and (answer["type"] == "FileNotFoundError" or _MISSING.search(what)):
             return MissingWeightsError(
                 f"expected the weights of {self._name} in the network_path of PyTracking's pytracking/evaluation/local.py ({what}); "
                 "fetch them as its MODEL_ZOO.md says"
@@ -127,7 +158,16 @@ class _Process:
 
     def __init__(self, command: list[str]) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**ENVIRONMENT, **os.environ},
+            # A terminal's Ctrl+C is not for it: whoever asks the questions ends it. The first is for POSIX, the second for Windows.
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
         self._end = weakref.finalize(self, _end, self._process)
 
     def ask(self, request: Mapping[str, object], image_rgb: ImageRGB, limit_s: float) -> dict[str, Any]:
@@ -135,7 +175,8 @@ class _Process:
 
         Raises:
             TimeoutError: it takes longer.
-            EOFError: the process ended; the message is the last thing that it wrote to stderr.
+            EOFError: the process ended; the message says how, and what it wrote to stderr last.
+            ValueError: it printed something that is no answer, which is the message.
         """
         answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         head, body = json.dumps(request).encode() + b"\n", np.ascontiguousarray(image_rgb)
@@ -147,19 +188,44 @@ class _Process:
             raise TimeoutError from None
         if not line:
             raise EOFError(self._last_words())
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise ValueError(_first_line(line.decode("utf-8", "replace"))[:100])
         return answer
 
     def close(self) -> None:
-        """Kill it, whatever it does."""
+        """Kill it and what it started, whatever they do."""
         self._end()
         self._errors.close()
 
     def _last_words(self) -> str:
-        code = self._process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LAST_WORDS_S)
+        code = self._process.poll()
+        how = "it closed its pipes" if code is None else _name_of_end(code)
         self._errors.seek(0)
-        lines = self._errors.read().decode("utf-8", "replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), f"exit code {code}")
+        lines = self._errors.read().decode("utf-8", "replace").splitlines()
+        last = next((shown for line in reversed(lines) if (shown := _first_line(line))), "")
+        return f"{how}, after '{last}'" if last else how
+
+
+def _name_of_end(code: int) -> str:
+    """What a return code of `subprocess` means."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:  # one of the system's that have no name
+        return f"signal {-code}"
+
+
+def _first_line(text: str) -> str:
+    """The first line of a text with something in it, without the colours of a terminal."""
+    lines = (line.strip() for line in _ESCAPE.sub("", text).splitlines())
+    return next((line for line in lines if line), "")
 
 
 def _exchange(process: "subprocess.Popen[bytes]", head: bytes, body: ImageRGB, answers: "queue.SimpleQueue[bytes]") -> None:
@@ -167,16 +233,21 @@ def _exchange(process: "subprocess.Popen[bytes]", head: bytes, body: ImageRGB, a
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        process.stdin.write(head)
-        process.stdin.write(body.data)
-        process.stdin.flush()
+        with suppress(OSError):  # a broken pipe; it may have said something all the same
+            process.stdin.write(head)
+            process.stdin.write(body.data)
+            process.stdin.flush()
         answers.put(process.stdout.readline())
-    except (OSError, ValueError):  # a broken pipe, or one that was closed meanwhile
+    except (OSError, ValueError):  # one that was closed meanwhile
         answers.put(b"")
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.kill()
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with suppress(OSError):  # there is none left
+            os.killpg(process.pid, signal.SIGKILL)  # what it has started too; it is the first of its group
     process.wait()
 
 

@@ -43,7 +43,7 @@ class ATOMSettings(Settings):
                 raise ConfigError(f"expected {name} as a whole number from 1, got {getattr(self, name)}")
         if self.init_iterations % self.init_steps:
             raise ConfigError(f"expected init_iterations as a multiple of init_steps ({self.init_steps}), got {self.init_iterations}")
-        if not self.label_sigma_factor > 0.0:
+        if self.label_sigma_factor <= 0.0:
             raise ConfigError(f"expected label_sigma_factor > 0, got {self.label_sigma_factor}")
         if self.max_shrink is not None:
             raise ConfigError(f"expected no max_shrink, because ATOM does not reckon with a crop that was moved, got {self.max_shrink}")

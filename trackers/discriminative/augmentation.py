@@ -51,6 +51,11 @@ class Augmentation:
         cuts = [(cut(transform(patch), side_px, shift), shift) for transform, shift in self._plan(side_px, generator)]
         return torch.cat([sample for sample, _ in cuts]), [shift for _, shift in cuts]
 
+    def with_dropouts(self, features: Tensor, shifts: list[Shift], generator: torch.Generator) -> tuple[Tensor, list[Shift]]:
+        """The features `(n, C, h, w)` and shifts of the samples, and after them those of the first one without some of its channels."""
+        dropped = drop_channels(features[:1], self.dropouts, self.dropout_probability, generator)
+        return torch.cat([features, dropped]), [*shifts, *[(0, 0)] * len(dropped)]
+
     def _plan(self, side_px: int, generator: torch.Generator) -> Iterator[tuple[Callable[[Tensor], Tensor], Shift]]:
         yield _unchanged, (0, 0)
         for dy, dx in self.shifts:

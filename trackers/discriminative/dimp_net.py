@@ -84,8 +84,12 @@ OPTIONAL_PARTS = {
     "label_shrink": 0,
     "label_threshold": 0,
     "softmax_reg": None,
+    "bin_displacement": 0.1,
+    "score_act": "relu",
+    "target_mask_act": "sigmoid",
 }
-"""Keywords of the published constructors that no tensor shows, with the only value that is implemented: that of all published networks."""
+"""Keywords of the published constructors that no tensor shows, with the only value that is implemented: that of all published networks.
+Where one is absent it is taken to be that."""
 
 
 def check_constructor(constructor: Mapping[str, Any], origin: str) -> None:

@@ -1,6 +1,8 @@
 """The hyper-parameters of DiMP, PrDiMP and SuperDiMP."""
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 
 from sftrack.errors import ConfigError
 
@@ -16,6 +18,12 @@ AUGMENTATION = Augmentation(
     rotations=(10.0, -10.0, 45.0, -45.0),
 )
 """What the first frame is turned into; its random shift and dropouts are settings."""
+
+
+_NOT_NEGATIVE = (
+    *("distractor_threshold", "hard_negative_threshold", "target_neighbourhood_scale", "displacement_scale"),
+    *("refinement_step_length", "position_jitter", "size_jitter"),
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,10 @@ class Settings:
     maximal_aspect_ratio: float = 6.0
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if setting.type is float and not (isinstance(value, Real) and math.isfinite(value)):
+                raise ConfigError(f"expected {setting.name} as a finite number, got {value}")
         for name in (
             "random_shift_factor",
             "dropout_probability",
@@ -83,6 +95,7 @@ class Settings:
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError(f"expected {name} in [0, 1), got {getattr(self, name)}")
         for name, least in (
+            ("crop_side", 32),
             *((name, 1) for name in ("sample_memory_size", "train_skipping", "refinement_iterations", "top_k")),
             *((name, 0) for name in ("dropouts", "init_iterations", "update_iterations", "hard_negative_iterations", "random_boxes")),
         ):
@@ -92,7 +105,12 @@ class Settings:
         for name in ("search_area_scale", "maximal_aspect_ratio"):
             if not getattr(self, name) > 1.0:
                 raise ConfigError(f"expected {name} > 1, got {getattr(self, name)}")
-        if self.crop_side % 32 or self.crop_side <= 0:
+        for name in _NOT_NEGATIVE:
+            if getattr(self, name) < 0.0:
+                raise ConfigError(f"expected {name} from 0, got {getattr(self, name)}")
+        if self.max_shrink is not None and not (isinstance(self.max_shrink, Real) and 1.0 <= self.max_shrink < math.inf):
+            raise ConfigError(f"expected max_shrink as a number from 1, or none, got {self.max_shrink}")
+        if self.crop_side % 32:
             raise ConfigError(f"expected crop_side as a multiple of 32 pixels, got {self.crop_side}")
         if self.refinement_space not in ("default", "relative"):
             raise ConfigError(f"expected refinement_space 'default' or 'relative', got '{self.refinement_space}'")
@@ -147,3 +165,14 @@ DIMP = Settings(target_not_found_threshold=0.25, refinement_space="default", ref
 
 WIDE = Settings(crop_side=352, search_area_scale=6.0, max_shrink=1.5)
 """Of PrDiMP-50; but for one threshold of SuperDiMP."""
+
+
+def checked_seed(seed: int) -> int:
+    """The seed of a tracker's own generator.
+
+    Raises:
+        ConfigError: PyTorch takes no such seed.
+    """
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
+        raise ConfigError(f"expected seed as a whole number from 0, with 64 bits, got {seed}")
+    return int(seed)

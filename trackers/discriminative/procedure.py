@@ -9,8 +9,8 @@ from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.engine import fold, on_device
 
 from ..base import BoxTracker
-from .augmentation import Shift, drop_channels
-from .dimp_settings import Settings
+from .augmentation import Shift
+from .dimp_settings import Settings, checked_seed
 from .iou_net import IoUNet, TwoLevels, modulate
 from .patches import Patch, Vector, sample_patch, to_patch
 from .resnet import Features, ResNet
@@ -39,9 +39,9 @@ class DiscriminativeTracker(BoxTracker):
         `seed`: of the tracker's own generator, which every start begins anew.
 
         Raises:
-            ConfigError: a device that is not here.
+            ConfigError: a device that is not here, or no seed.
         """
-        self._settings, self._seed, self._device = settings, seed, torch.device(resolve_device(device))
+        self._settings, self._seed, self._device = settings, checked_seed(seed), torch.device(resolve_device(device))
         network.feature_extractor.drop_unused()
         fold(network).requires_grad_(False)
         self._network = network.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -76,12 +76,6 @@ class DiscriminativeTracker(BoxTracker):
         first, others = backbone(views[:1]), views[1:]
         parts = torch.split(others, 1 if self._device.type == "cpu" else len(others)) if len(others) else ()
         return first, torch.cat([first.layer3, *(backbone(part).layer3 for part in parts)])
-
-    def _with_dropouts(self, features: Tensor, shifts: list[Shift]) -> tuple[Tensor, list[Shift]]:
-        """The samples and shifts of the views, and those of the first view without some of its channels."""
-        augmentation = self._settings.augmentation
-        dropped = drop_channels(features[:1], augmentation.dropouts, self._settings.dropout_probability, self._generator)
-        return torch.cat([features, dropped]), [*shifts, *[(0, 0)] * len(dropped)]
 
     def _look_at(self, maps: Features, box_xywh: Tensor) -> None:
         """Remember how the target looks to the box regressor, from the first frame's maps and its box in the crop, `(4,)`."""

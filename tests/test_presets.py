@@ -14,8 +14,10 @@ from sftrack.boxes import iou
 from sftrack.config import ChannelConfig
 from sftrack.contracts import Tracker
 from sftrack.errors import ConfigError, MissingWeightsError
+from sftrack.feat2seg import Segmenter
 from sftrack.presets import channels_of, create_channels, preset_names, resolve_preset
-from sftrack.trackers import nanotrack, siamban, siamrpn
+from sftrack.seg2box import BoxReader
+from sftrack.trackers import nanotrack, online, siamban, siamrpn
 from sftrack.weights import registry
 from tests.stand_ins import small_atom, small_d3s, small_dimp, small_siamese
 from tests.targets import straight_clip
@@ -37,6 +39,9 @@ def weights_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder with all that `full` needs, for small networks."""
     monkeypatch.setenv(registry.FOLDER_VARIABLE, str(tmp_path))
     monkeypatch.setattr(engine, "has_onnxruntime", lambda: False)  # exporting takes longer than these few frames
+    for shared in (Segmenter, BoxReader):  # what is made without it is not for later tests
+        monkeypatch.setattr(shared, "bundled", classmethod(vars(shared)["bundled"].__func__.__wrapped__))
+    monkeypatch.setattr(online, "_bundled_engine", online._bundled_engine.__wrapped__)
     for small, files in FULL_WEIGHTS.values():
         weights = small(monkeypatch)
         for argument, name in files.items():

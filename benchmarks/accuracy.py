@@ -48,7 +48,8 @@ def main(arguments: list[str]) -> int:
     except SFTrackError as error:  # the rows that do not need the networks are worth showing all the same
         failure = error
     _show(table, targets)
-    spread = shifted_means(alone, shared, targets, options) if options.shifts > 1 else {}
+    with_fused = "fused" in table
+    spread = shifted_means(alone, shared, targets, options, with_fused=with_fused) if options.shifts > 1 else {}
     options.out.mkdir(parents=True, exist_ok=True)
     content = {
         "preset": options.preset,
@@ -71,7 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--preset", default="light")
     parser.add_argument("--jobs", type=int, default=2, help="sequences at a time, one thread each")
     parser.add_argument(
-        "--shifts", type=int, default=1, help="start the deep trackers from this many boxes, shifted evenly from -1.5 to 1.5 pixels"
+        "--shifts",
+        type=int,
+        default=1,
+        help="start the deep trackers, and what is fused, from this many boxes, shifted evenly from -1.5 to 1.5 pixels",
     )
     parser.add_argument(
         "--precision",
@@ -122,18 +126,21 @@ def trackers_alone(shared: Path, precisions: Iterable[str]) -> list[ChannelConfi
 
 
 def shifted_means(
-    configs: Sequence[ChannelConfig], shared: Path, targets: Sequence[Target], options: argparse.Namespace
+    configs: Sequence[ChannelConfig], shared: Path, targets: Sequence[Target], options: argparse.Namespace, *, with_fused: bool
 ) -> dict[str, dict[str, list[float]]]:
-    """AUC of every tracker alone by data set, one value per shift of the start box; printed as mean (lowest to highest)."""
+    """AUC by data set of every tracker alone and fused, one value per shift of the start box; printed as mean (lowest to highest)."""
     shifts = np.linspace(-LARGEST_SHIFT_PX, LARGEST_SHIFT_PX, options.shifts).tolist()
     tables = [alone_rows(configs, shared, targets, options.jobs, shift) for shift in shifts]
-    print(f"alone, over {len(shifts)} start boxes shifted by {shifts[0]:g} to {shifts[-1]:g} pixels: mean (lowest to highest)")
+    if with_fused:
+        for table, shift in zip(tables, shifts, strict=True):
+            table["fused"] = fused_row(options.preset, shared, targets, options.jobs, shift)
+    print(f"over {len(shifts)} start boxes shifted by {shifts[0]:g} to {shifts[-1]:g} pixels: mean (lowest to highest)")
     spread: dict[str, dict[str, list[float]]] = {}
-    for config in configs:
-        by_shift = [means(table[config.name]) for table in tables]
-        spread[config.name] = {dataset: [row[dataset] for row in by_shift] for dataset in by_shift[0]}
-        cells = (f"{dataset} {np.mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" for dataset, v in spread[config.name].items())
-        print(f"{config.name:22s}" + "   ".join(cells))
+    for name in tables[0]:
+        by_shift = [means(table[name]) for table in tables]
+        spread[name] = {dataset: [row[dataset] for row in by_shift] for dataset in by_shift[0]}
+        cells = (f"{dataset} {np.mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" for dataset, v in spread[name].items())
+        print(f"{name:22s}" + "   ".join(cells))
     return spread
 
 
@@ -141,17 +148,18 @@ def _truth(shared: Path, target: Target) -> NDArray[np.float64]:
     return read_sequence(target[0], shared / "data" / target[0], target[1]).boxes_xywh
 
 
-def fused_row(preset: str, shared: Path, targets: Sequence[Target], jobs: int) -> dict[Target, float]:
-    """AUC per target of `SFTracker`, run afresh: its result depends on every stage, not only on the channels."""
+def fused_row(preset: str, shared: Path, targets: Sequence[Target], jobs: int, shift_px: float = 0.0) -> dict[Target, float]:
+    """AUC per target of `SFTracker`, run afresh: its result depends on every stage, not only on the channels. Started as `alone_rows`."""
     with ProcessPoolExecutor(max_workers=jobs, initializer=start_worker) as pool:
-        values = list(pool.map(_fused_auc, [(preset, shared, target) for target in targets]))
+        values = list(pool.map(_fused_auc, [(preset, shared, target, shift_px) for target in targets]))
     return dict(zip(targets, values, strict=True))
 
 
-def _fused_auc(job: tuple[str, Path, Target]) -> float:
-    preset, shared, (dataset, name) = job
+def _fused_auc(job: tuple[str, Path, Target, float]) -> float:
+    preset, shared, (dataset, name), shift_px = job
     sequence = read_sequence(dataset, shared / "data" / dataset, name)
-    boxes, _ = fused_boxes(preset, sequence.frames(), sequence.boxes_xywh[0], len(sequence))
+    first_box = sequence.boxes_xywh[0] + (shift_px, shift_px, 0.0, 0.0)
+    boxes, _ = fused_boxes(preset, sequence.frames(), first_box, len(sequence))
     return success_auc(boxes, sequence.boxes_xywh)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from sftrack.boxes import clip_box, keep_in_frame
-from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, Movable, RegionMask, Tracker
+from sftrack.contracts import BoxXYWH, Closable, Estimate, ImageRGB, Movable, RegionMask, Tracker
 from sftrack.errors import FrameError, SFTrackError
 from sftrack.workers import TorchWorkers
 
@@ -140,6 +140,12 @@ class ChannelPool:
         self._record_start(outcomes)
         for channel in self.channels:
             channel.estimate = Estimate(box_xywh.copy(), 1.0) if channel.error is None else None
+
+    def close(self) -> None:
+        """End what trackers hold besides memory, also of one that is still at work."""
+        for channel in self.channels:
+            if isinstance(channel.tracker, Closable):
+                channel.tracker.close()
 
     def begin(self, image_rgb: ImageRGB) -> None:
         """Set the channels to work on a frame that `update` will be called with next; what they said about the current one stays."""

@@ -118,6 +118,13 @@ class Movable(Protocol):
     def move_to(self, box_xywh: BoxXYWH, *, forget_last: bool = False) -> None: ...
 
 
+@runtime_checkable
+class Closable(Protocol):
+    """A tracker that holds more than memory, such as a process. `close` may come from another thread while the tracker is at work."""
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class ChannelResult:
     """What one channel contributed to one frame.

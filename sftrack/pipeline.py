@@ -178,8 +178,9 @@ class SFTracker:
         return self._result(with_mask, live, weights)
 
     def close(self) -> None:
-        """End the threads. The tracker cannot be used any more."""
+        """End the threads, and the processes of channels that have one. The tracker cannot be used any more."""
         self._closed = True
+        self._pool.close()  # first: a thread may wait for a process that hangs
         self._workers.close()
 
     def __enter__(self) -> Self:

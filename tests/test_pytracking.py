@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
+from sftrack import SFTracker
 from sftrack.config import ChannelConfig
 from sftrack.errors import ConfigError, MissingWeightsError, TrackerProcessError
 from sftrack.presets import create_channels
@@ -85,6 +86,20 @@ def test_of_a_tracker_that_ends_by_itself_one_learns_how_and_its_last_words(trac
         tracker.update(FRAMES[1])
 
 
+@pytest.mark.parametrize("tracker", ["hangs"], indirect=True)
+def test_closing_an_ensemble_does_not_wait_for_a_process_that_hangs(tracker: PyTracking) -> None:
+    tracker._limit_s = 60.0
+    ensemble = SFTracker({"hangs": tracker})
+    ensemble.init(FRAMES[0], BOXES[0])
+    ensemble._pool.begin(FRAMES[1])
+    time.sleep(0.2)
+    began = time.monotonic()
+    ensemble.close()
+    assert time.monotonic() - began < 10.0
+    assert tracker._process is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="groups of processes are POSIX's")
 @pytest.mark.parametrize("tracker", ["spawns"], indirect=True)
 def test_what_the_process_has_started_ends_with_it(tracker: PyTracking) -> None:
     tracker._limit_s = 5.0

@@ -77,6 +77,7 @@ class PyTracking(BoxTracker):
     ) -> None:
         if not (time_limit_s > 0 and start_limit_s > 0):
             raise ConfigError(f"expected time_limit_s and start_limit_s above 0, got {time_limit_s} and {start_limit_s}")
+        device = str(device)
         if device.partition(":")[0] not in DEVICES[1:]:
             raise ConfigError(f"expected the device {', '.join(DEVICES[1:])} for PyTracking, got '{device}'")
         self._limit_s, self._start_limit_s = time_limit_s, start_limit_s
@@ -197,7 +198,7 @@ class _Process:
         return answer
 
     def close(self) -> None:
-        """Kill it and what it started, whatever they do."""
+        """Kill it, and on POSIX what it started, whatever they do."""
         self._end()
         self._errors.close()
 
@@ -206,8 +207,10 @@ class _Process:
             self._process.wait(_LAST_WORDS_S)
         code = self._process.poll()
         how = "it closed its pipes" if code is None else _name_of_end(code)
-        self._errors.seek(0)
-        lines = self._errors.read().decode("utf-8", "replace").splitlines()
+        lines: list[str] = []
+        with suppress(ValueError):  # closed meanwhile
+            self._errors.seek(0)
+            lines = self._errors.read().decode("utf-8", "replace").splitlines()
         last = next((shown for line in reversed(lines) if (shown := _first_line(line))), "")
         return f"{how}, after '{last}'" if last else how
 
@@ -249,6 +252,10 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         with suppress(OSError):  # there is none left
             os.killpg(process.pid, signal.SIGKILL)  # what it has started too; it is the first of its group
     process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(OSError):  # what was still to be written
+                pipe.close()
 
 
 def _checked_root(root: str | Path | None) -> Path:

@@ -34,6 +34,7 @@ from sftrack.errors import WeightsError
 from sftrack.trackers.checkpoints import load_checkpoint, load_into
 from sftrack.weights import registry
 from sftrack.weights.checkpoints import read_checkpoint, structure_of
+from sftrack.weights.pickles import MOST_NAMES, survey
 
 FORMS = {"zip": True, "legacy": False}
 
@@ -360,6 +361,64 @@ def test_a_bad_file_is_named_in_one_line(tmp_path: Path, kind: str) -> None:
     assert_in_our_words(message)
 
 
+def circular() -> dict[str, object]:
+    holds_itself: dict[str, object] = {}
+    holds_itself["net"] = holds_itself
+    return holds_itself
+
+
+def shared_lists(depth: int) -> list[object]:
+    lists: list[object] = []
+    for _ in range(depth):
+        lists = [lists, lists]
+    return lists
+
+
+def doubled(depth: int) -> tuple[object, ...]:
+    tuples: tuple[object, ...] = ()
+    for _ in range(depth):
+        tuples = (tuples, tuples)
+    return tuples
+
+
+def deflate(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        parts = {member.filename: archive.read(member) for member in archive.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
+HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a mapping that holds itself": (lambda path: save(circular(), path), "among 1 entries"),
+    "a key that is longer than a line": (lambda path: save({doubled(16): torch.zeros(1)}, path), "a key that is a tuple"),
+    "strides of 0": (lambda path: save({"w": torch.zeros(1).half().expand(1 << 32)}, path), "'w' that repeats what is stored"),
+    "deflated storages": (lambda path: (save({"w": torch.zeros(1 << 20)}, path), deflate(path)), "larger than the file"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_small_file_that_would_take_all_time_or_memory_is_refused(tmp_path: Path, kind: str) -> None:
+    make, said = HOSTILE[kind]
+    make(path := tmp_path / "net.pth")
+    assert path.stat().st_size < 10_000
+    with pytest.raises(WeightsError, match=said):
+        read_checkpoint(path)
+
+
+def test_constants_that_share_lists_without_end_are_left_out(tmp_path: Path, foreign: types.SimpleNamespace) -> None:
+    constructor = foreign.NetConstructor(filter_size=4, endless=shared_lists(60))
+    path = save({"net": state(), "constructor": constructor}, tmp_path / "net.pth")
+    foreign.remove()
+    assert read_checkpoint(path).constructor == {"filter_size": 4}
+
+
+def test_a_pickle_that_names_thousands_of_classes_is_refused() -> None:
+    names = b"".join(b"cmodule\nname%d\n0" % number for number in range(MOST_NAMES + 1))
+    with pytest.raises(ValueError, match="more than 1000 classes and functions"):
+        survey(io.BytesIO(b"\x80\x02" + names + b"N."))
+
+
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), form=st.sampled_from(["zip", "legacy", "safetensors"]))
 def test_a_file_damaged_anywhere_is_read_or_refused_with_an_error_of_ours(tmp_path: Path, data: st.DataObject, form: str) -> None:
@@ -420,7 +479,7 @@ def test_a_pickle_that_unpacks_to_more_than_its_file_is_not_unpacked(tmp_path: P
     with zipfile.ZipFile(tmp_path / "net.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("net/data.pkl", b"\x80\x02" + b"N" * 10_000_000 + b".")
     _, refusal = read_or_refuse(tmp_path / "net.pth")
-    assert "its data.pkl would be larger than the file" in refusal
+    assert "its parts would be larger than the file" in refusal
 
 
 def test_attributes_from_the_file_do_not_get_between_a_mapping_and_its_items(tmp_path: Path) -> None:

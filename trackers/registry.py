@@ -83,7 +83,7 @@ def create(name: str, *, weights: Any = None, device: str = "cpu", **params: Any
             the parameter `tracker`.
         weights: a path, a mapping of tensors, or None for the registry's file; for trackers that have weights.
         device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto` for the best that is here; trackers without a network run on the CPU whatever is
-            asked.
+            asked, and those of another program want it named, since it is that program's.
         params: override the tracker's settings.
 
     Raises:

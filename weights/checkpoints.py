@@ -35,6 +35,7 @@ WRAPPERS = ("state_dict", "net", "model")
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _LEGACY_PICKLES = 4  # magic number, protocol, system, object; the keys and bytes of the storages follow
 _PROTOCOL = 2  # of pickles, which torch.save writes and the weights-only unpickler reads
+_SMALL_BYTES = 1 << 20
 _SYSTEM_MODULES = ("nt", "os", "posix", "sys")  # which PyTorch refuses whoever allows them
 _standing_in = threading.Lock()  # PyTorch's list of allowed names is the process's
 
@@ -84,15 +85,17 @@ def state_dict_of(loaded: object, origin: str) -> dict[str, Tensor]:
         WeightsError: there is no mapping of names to tensors in it, or one of them is no array of real numbers.
     """
     state = loaded
-    while isinstance(state, Mapping) and (inner := next((key for key in WRAPPERS if isinstance(state.get(key), Mapping)), None)):
-        state = state[inner]
+    for _ in WRAPPERS:  # each at most once: a hostile file may hold a mapping that holds itself
+        if isinstance(state, Mapping):
+            state = next((state[key] for key in WRAPPERS if isinstance(state.get(key), Mapping)), state)
     if not isinstance(state, Mapping) or not state:
         kind = "an empty mapping" if isinstance(state, Mapping) else f"a {type(state).__name__}"
         raise WeightsError(f"expected a mapping of names to tensors, {origin} holds {kind}; give the file with the network's state dict")
     odd = next((name for name, value in state.items() if not isinstance(name, str) or not isinstance(value, Tensor)), None)
     if odd is not None:
+        shown = f"'{_first_words(odd)}'" if isinstance(odd, str) else f"a key that is a {type(odd).__name__}"
         raise WeightsError(
-            f"expected a mapping of names to tensors, or one under {', '.join(WRAPPERS)}, {origin} holds '{_first_words(str(odd))}' "
+            f"expected a mapping of names to tensors, or one under {', '.join(WRAPPERS)}, {origin} holds {shown} "
             f"({type(state[odd]).__name__}) among {len(state)} entries; give the file with the network's state dict"
         )
     return {name.removeprefix("module."): _plain(tensor, f"{origin} holds '{name}'") for name, tensor in state.items()}
@@ -162,8 +165,8 @@ def _survey(path: Path, *, zipped: bool) -> Survey:
             pickled = next((member for member in archive.infolist() if member.filename.endswith("/data.pkl")), None)
             if pickled is None:
                 raise ValueError("it has no data.pkl")
-            if pickled.file_size > path.stat().st_size:  # PyTorch does not compress it
-                raise ValueError("its data.pkl would be larger than the file")
+            if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:  # PyTorch does not compress
+                raise ValueError("its parts would be larger than the file")
             with archive.open(pickled) as stream:
                 return survey(stream)
 
@@ -200,13 +203,13 @@ def _stand_in(name: str, filled_as: type | None) -> Any:  # noqa: ANN401
 def _constructor_of(loaded: object) -> dict[str, Any]:
     constructor = loaded.get("constructor") if isinstance(loaded, Mapping) else None
     keywords = getattr(constructor, "kwds", None)
-    return {key: value for key, value in keywords.items() if _is_json(value)} if isinstance(keywords, dict) else {}
+    return {key: value for key, value in keywords.items() if _is_plain(value)} if isinstance(keywords, dict) else {}
 
 
-def _is_json(value: object) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(_is_json(item) for item in value)
-    return value is None or isinstance(value, (bool, int, float, str))
+def _is_plain(value: object) -> bool:
+    """A number, a text, nothing, or a row of these, as constructors take them and JSON knows them."""
+    row = value if isinstance(value, (list, tuple)) else [value]
+    return all(item is None or isinstance(item, (bool, int, float, str)) for item in row)
 
 
 def _plain(tensor: Tensor, found: str) -> Tensor:
@@ -215,12 +218,20 @@ def _plain(tensor: Tensor, found: str) -> Tensor:
         f"in the layout {tensor.layout}": tensor.layout is not torch.strided,
         "quantized": tensor.is_quantized,
         "of complex numbers": tensor.is_complex(),
+        "that repeats what is stored": _is_inflated(tensor),
     }
     kind = next((kind for kind, is_so in kinds.items() if is_so), None)
     if kind is not None:
         raise WeightsError(f"expected tensors of real numbers, {found} {kind}; give the weights as plain tensors")
     tensor = tensor.detach().cpu()
     return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _is_inflated(tensor: Tensor) -> bool:
+    """Whether its strides make more of a few stored numbers than fits into memory unasked."""
+    if tensor.is_meta or tensor.layout is not torch.strided or tensor.is_quantized:
+        return False
+    return tensor.numel() * tensor.element_size() > max(tensor.untyped_storage().nbytes(), _SMALL_BYTES)
 
 
 def _what_it_is(head: bytes) -> str:

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+MOST_NAMES = 1000
+"""More are refused: training states name some tens, and PyTorch takes longer for each the more there are."""
+
 
 @dataclass
 class Survey:
@@ -69,6 +72,8 @@ def _read_one(file: IO[bytes], found: Survey) -> None:
         if instruction.name == "GLOBAL":
             label = _Label(_names_of(argument))
             found.names.update((name, found.names.get(name)) for name in label.names)
+            if len(found.names) > MOST_NAMES:
+                raise ValueError(f"it names more than {MOST_NAMES} classes and functions")
             stack.append(label)
         elif instruction.name in _CALL:
             stack.append(_Label(target.names, called=True) if target else None)
@@ -103,4 +108,4 @@ def _names_of(argument: str) -> tuple[str, ...]:
     return tuple({f"{module}.{name}": None, ".".join(translated): None})
 
 
-__all__ = ["Survey", "survey"]
+__all__ = ["MOST_NAMES", "Survey", "survey"]

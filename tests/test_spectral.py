@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sftrack.spectral import exact, power_step
+from sftrack.spectral import exact, power_step, sfseg
 from sftrack.spectral.gaussian import smooth
 from sftrack.spectral.iteration import iterate
 from sftrack.spectral.power import STRIPE_PIXELS, BatchGraph, TensorGraph
@@ -149,6 +149,8 @@ def test_a_compiled_program_gives_the_same(differentiable: bool) -> None:
     torch._dynamo.reset()
     expected, found = step(x, s, f), torch.compile(step, backend="eager", fullgraph=True)(x, s, f)
     torch.testing.assert_close(found, expected)
+    whole = partial(sfseg, iterations=3, binarize_after=1)
+    torch.testing.assert_close(torch.compile(whole, backend="eager", fullgraph=True)(s, f, x0=x), whole(s, f, x0=x))
     if differentiable:
         for wanted, given in zip(*(torch.autograd.grad(result.sum(), (x, s, f)) for result in (expected, found)), strict=True):
             torch.testing.assert_close(given, wanted)

@@ -72,6 +72,22 @@ def test_an_optimiser_may_take_its_steps_as_if_channels_were_centred(shared: boo
         torch.testing.assert_close(found, expected)
 
 
+def test_a_step_that_fails_leaves_weights_and_gradients_as_they_were() -> None:
+    model = SFSegPlusPlus(2)
+    model(torch.rand(1, 2, 3, 4, 4)).sum().backward()
+    before = [tensor.clone() for parameter in model.parameters() for tensor in (parameter.detach(), parameter.grad)]
+    with pytest.raises(KeyboardInterrupt), model.centred():
+        raise KeyboardInterrupt
+    torch.testing.assert_close([tensor for parameter in model.parameters() for tensor in (parameter.detach(), parameter.grad)], before)
+
+
+def test_a_part_of_a_larger_network_learns_as_it_does_alone() -> None:
+    alone, inside = SFSegPlusPlus(2), SFSegPlusPlus(2)
+    fit(alone, [scene(0)], settings=QUICK)
+    fit(nn.Sequential(inside), [scene(0)], settings=QUICK)
+    torch.testing.assert_close(inside.w_s, alone.w_s)
+
+
 @pytest.mark.parametrize(("shared", "count"), [(True, 4), (False, 8)])
 def test_shared_weights_are_one_per_channel_and_a_bias(shared: bool, count: int) -> None:
     model = SFSegPlusPlus(3, shared)

@@ -95,7 +95,7 @@ def check_settings(p: float, alpha: float, kernel_size: Sequence[int]) -> None:
     for name, value in (("p", p), ("alpha", alpha)):
         if not (isinstance(value, Real) and 0.0 <= value < math.inf):
             raise ValueError(f"expected {name} to be a number of at least 0, got {value!r}")
-    if not isinstance(kernel_size, Sequence | np.ndarray) or len(kernel_size) != 3:
+    if not (isinstance(kernel_size, Sequence) or (isinstance(kernel_size, np.ndarray) and kernel_size.ndim == 1)) or len(kernel_size) != 3:
         raise ValueError(f"expected a kernel size (kt, ky, kx), got {kernel_size!r}")
     for size in kernel_size:
         if not isinstance(size, Integral) or size < 3 or size % 2 == 0:

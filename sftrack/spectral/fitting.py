@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from numbers import Real
 
@@ -126,7 +126,10 @@ def _step(model: nn.Module, optimiser: torch.optim.Optimizer, batch: Sequence[Vi
         loss = _loss(model, piece) / len(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
-    with model.centred() if isinstance(model, SFSegPlusPlus) else nullcontext():
+    with ExitStack() as centred:
+        for part in model.modules():
+            if isinstance(part, SFSegPlusPlus):
+                centred.enter_context(part.centred())
         optimiser.step()
     return total
 

@@ -36,9 +36,9 @@ class _Smooth(torch.autograd.Function):
         if volume.device.type == "cpu" and not torch.compiler.is_compiling():
             # OpenCV filters a plane about twenty times faster than PyTorch's convolutions do.
             planes = volume.detach().contiguous().flatten(0, -3).numpy()
-            smoothed = np.empty_like(planes)
+            smoothed, by_column, by_row = np.empty_like(planes), np.array(in_x), np.array(in_y)
             for plane, target in zip(planes, smoothed, strict=True):
-                cv2.sepFilter2D(plane, -1, np.array(in_x), np.array(in_y), dst=target, borderType=cv2.BORDER_CONSTANT)
+                cv2.sepFilter2D(plane, -1, by_column, by_row, dst=target, borderType=cv2.BORDER_CONSTANT)
             in_plane = torch.from_numpy(smoothed).view(volume.shape)
         else:
             in_plane = _along(_along(volume, in_x, -1), in_y, -2)

@@ -70,10 +70,11 @@ def sfseg(
     if x0 is not None:
         check_volume("x0", x0, s)
         peaks = x0.detach().amax((-3, -2, -1), keepdim=True)
-        if bool((x0 < 0).any()):
-            raise ValueError("expected x0 without negative values, got some; an eigenvector may be multiplied by -1")
-        if not bool((peaks > 0).all()):
-            raise ValueError("expected x0 to have values above 0, got a volume of zeros, from which no iteration gets away")
+        if not torch.compiler.is_compiling():  # a compiled program does not look at values
+            if bool((x0 < 0).any()):
+                raise ValueError("expected x0 without negative values, got some; an eigenvector may be multiplied by -1")
+            if not bool((peaks > 0).all()):
+                raise ValueError("expected x0 to have values above 0, got a volume of zeros, from which no iteration gets away")
         x0 = x0 / peaks  # squares of large values are infinite
     x = s if x0 is None else x0
     graph = pixel_graph(s, features, p=p, alpha=alpha, kernel_size=kernel_size, x0=x)
@@ -118,7 +119,7 @@ def _or_one(divisor: Tensor) -> Tensor:
 def _official(graph: Graph, x: Tensor, iterations: int, guard: int) -> Tensor:
     """The published code: window by window it filters what one filtering of the volume gives, except for the guard frames."""
     frames = x.shape[-3]
-    if frames <= 2 * guard:
+    if frames <= 2 * guard and not torch.compiler.is_compiling():
         log.warning("official mode filters no frame of a volume of %d: it leaves out %d at each end", frames, guard)
     for _ in range(iterations):
         if frames > 2 * guard:

@@ -85,7 +85,7 @@ class SFSegPlusPlus(nn.Module):
 
     @contextmanager
     def centred(self) -> Iterator[None]:
-        """Within it, biases and gradients are those of channels less 1/2, `b + sum_c w_c (C_c - 1/2)`: for the step of an optimiser.
+        """Within it, biases and gradients are those of channels less 1/2, `b + sum_c w_c (C_c - 1/2)`: for one step of an optimiser.
 
         The maps are the same ones, but learning them is sure: the mean of a useless channel cannot stand in for the bias, so nothing but
         its noise is left, and its weight falls to 0.
@@ -96,10 +96,14 @@ class SFSegPlusPlus(nn.Module):
                 bias.add_(weights.sum() / 2)
                 if weights.grad is not None and bias.grad is not None:
                     weights.grad.sub_(bias.grad / 2)
-        yield
-        with torch.no_grad():
-            for weights, bias in pairs:
-                bias.sub_(weights.sum() / 2)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for weights, bias in pairs:
+                    bias.sub_(weights.sum() / 2)
+                    if weights.grad is not None and bias.grad is not None:
+                        weights.grad.add_(bias.grad / 2)
 
     def save(self, path: Path | str) -> None:
         """Write weights and settings to a safetensors file.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
@@ -89,6 +90,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", default="", help="trackers whose name contains this text")
     parser.add_argument("--rounds", type=int, default=3, help="how often all trackers take their turn; the spread is over these")
     parser.add_argument("--seconds", type=float, default=2.0, help="most time for one tracker in one round")
+    parser.add_argument("--memory", type=int, default=0, metavar="FRAMES", help="show memory over so many frames instead of times")
     parser.add_argument("--precision", choices=tuple(engine.PRECISIONS), default="float32", help="of the trackers that do not learn")
     add_device(parser)
     options = parser.parse_args(arguments)
@@ -96,6 +98,9 @@ def main(arguments: list[str]) -> int:
     sequence = read_sequence("DAVIS", shared / "data" / "DAVIS", options.sequence)
     frames, box = list(sequence.frames()), sequence.boxes_xywh[0]
     chosen = [candidate for candidate in candidates() if options.only in candidate.label]
+    if options.memory:
+        show_memory(chosen, frames, box, options.memory)
+        return 0
     show_cost(chosen, frames, box)
     trackers: dict[str, Tracker] = {}
     reference = tracker_nano(shared)
@@ -156,6 +161,21 @@ def show_cost(chosen: Sequence[Candidate], frames: Sequence[ImageRGB], box: BoxX
             for frame in later:
                 tracker.update(frame)
         print(f"{candidate.label:24s}{parameters:14,d}{at_start.count / 1e6:10,.0f} M{per_frame.count / len(later) / 1e6:10,.0f} M")
+
+
+def show_memory(chosen: Sequence[Candidate], frames: Sequence[ImageRGB], box: BoxXYWH, count: int) -> None:
+    """Resident memory of the process in the course of a long run of each tracker, on the clip forth and back; choose one with `--only`."""
+    process, there_and_back = psutil.Process(), [*frames, *frames[-2:0:-1]]
+    marks = sorted({mark for mark in (100, count // 4, count // 2, count) if 0 < mark <= count})
+    for candidate in chosen:
+        tracker = candidate.build()
+        tracker.init(frames[0], box)
+        shown = []
+        for index in range(1, count + 1):
+            tracker.update(there_and_back[index % len(there_and_back)])
+            if index in marks:
+                shown.append(f"{process.memory_info().rss / 2**20:.0f} MB after {index}")
+        print(f"{candidate.label:24s}{', '.join(shown)} frames", flush=True)
 
 
 def measure(

@@ -14,7 +14,7 @@ from sftrack.segment.combine import combine
 from sftrack.segment.links import LinkedFrame, MaskedFrame, Plane, link_frames
 from sftrack.segment.palette import appearance, memberships
 from sftrack.spectral import SFSegPlusPlus, power_step
-from sftrack.spectral.checks import check_count, check_settings
+from sftrack.spectral.checks import check_count, check_positive, check_settings
 
 FAINT = 0.02
 """Of the segmentation: less counts as background when the part of the frame that is worked on is chosen, and bounds the unary map."""
@@ -52,8 +52,7 @@ class Refinement:
             check_count(name, getattr(self, name), at_least)
         check_settings(self.p, 0.0, (3, self.kernel_px, self.kernel_px))
         for name in ("colour_scale", "flow_scale_px", "palette_scale"):
-            if not 0.0 < getattr(self, name) < math.inf:
-                raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
+            check_positive(name, getattr(self, name))
         if not 0.0 <= self.flow_weight < math.inf:
             raise ValueError(f"expected flow_weight of at least 0, got {self.flow_weight}")
 

@@ -48,6 +48,21 @@ def check_volume(name: str, volume: Tensor, like: Tensor | None = None, *, unit_
         raise ValueError(f"expected {name} in [0, 1], got values from {lowest:.4g} to {highest:.4g}; divide masks of 0 and 255 by 255")
 
 
+def check_start(x0: Tensor, like: Tensor) -> None:
+    """Accept a volume from which power iteration may start: see `check_volume`, not negative, and none of a batch all 0.
+
+    Raises:
+        TypeError, ValueError: anything else.
+    """
+    check_volume("x0", x0, like)
+    if torch.compiler.is_compiling():
+        return  # a compiled program does not look at values
+    if bool((x0 < 0).any()):
+        raise ValueError("expected x0 without negative values, got some; an eigenvector may be multiplied by -1")
+    if not bool((x0.amax((-3, -2, -1)) > 0).all()):
+        raise ValueError("expected x0 to have values above 0, got a volume of zeros, from which no iteration gets away")
+
+
 def check_channels(channels: Tensor, weights: Tensor) -> None:
     """Accept channels `(B, C, T, H, W)` in [0, 1], of the type and on the device of the weights `(C,)`.
 

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sftrack.spectral.checks import Features, check_counts, check_features, check_settings, check_volume
+from sftrack.spectral.checks import Features, check_counts, check_features, check_settings, check_start, check_volume
 from sftrack.spectral.gaussian import KernelSize
 from sftrack.spectral.power import Graph, pixel_graph
 
@@ -46,7 +46,7 @@ def sfseg(
     Args:
         s: unary map in [0, 1], `(T, H, W)` or `(B, T, H, W)`, float32 or float64: how much each pixel looks like the object.
         f: pairwise feature map in [0, 1] of the same shape, or several; None uses `s`. The paper uses optical flow magnitudes.
-        x0: where the iteration starts, of the same shape, not negative, no volume all 0; its scale does not matter; None: at `s`.
+        x0: where the iteration starts, of the same shape, not negative, none all 0; in `paper` its scale does not matter; None: at `s`.
         iterations: at least 0; 5 in the paper.
         binarize_after: iterations without soft binarisation; never binarised where it is at least `iterations`.
         p: influence of the unary map; 0.2 in the paper for masks made with supervision, 0.1 without.
@@ -68,18 +68,13 @@ def sfseg(
     check_volume("s", s, unit_range=True)
     features = (s,) if f is None else check_features(f, s)
     if x0 is not None:
-        check_volume("x0", x0, s)
-        peaks = x0.detach().amax((-3, -2, -1), keepdim=True)
-        if not torch.compiler.is_compiling():  # a compiled program does not look at values
-            if bool((x0 < 0).any()):
-                raise ValueError("expected x0 without negative values, got some; an eigenvector may be multiplied by -1")
-            if not bool((peaks > 0).all()):
-                raise ValueError("expected x0 to have values above 0, got a volume of zeros, from which no iteration gets away")
-        x0 = x0 / peaks  # squares of large values are infinite
+        check_start(x0, s)
     x = s if x0 is None else x0
     graph = pixel_graph(s, features, p=p, alpha=alpha, kernel_size=kernel_size, x0=x)
     if mode == "official":
         return _official(graph, x, iterations, guard=2 * (kernel_size[0] // 2))
+    if x0 is not None:
+        x = x0 / x0.detach().amax((-3, -2, -1), keepdim=True)  # the squares of large values are infinite
     return iterate(graph, x, s, iterations=iterations, binarize_after=binarize_after, slope=slope)
 
 

@@ -1,10 +1,11 @@
 """Which channels run together under one name."""
 
+import contextlib
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sftrack.config import ChannelConfig, resolve_device
-from sftrack.contracts import Tracker
+from sftrack.contracts import Closable, Tracker
 from sftrack.errors import ConfigError, MissingWeightsError
 from sftrack.weights import registry
 
@@ -103,3 +104,18 @@ def create_channels(configs: Sequence[ChannelConfig], device: str = "cpu") -> di
         raise ConfigError(f"expected at least one channel and every name once, got {', '.join(names) or 'none'}")
     with shared_threads(len(configs)):
         return {config.name: create(config.tracker, **{"device": device, **config.params}) for config in configs}
+
+
+@contextlib.contextmanager
+def lone_channel(config: ChannelConfig, device: str = "cpu") -> Iterator[Tracker]:
+    """A new tracker for the length of a block, as `create_channels` makes it; what it holds besides memory is freed at the end.
+
+    Raises:
+        ConfigError: an unknown tracker or parameter.
+    """
+    tracker = create_channels((config,), device)[config.name]
+    try:
+        yield tracker
+    finally:
+        if isinstance(tracker, Closable):
+            tracker.close()

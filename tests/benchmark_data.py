@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -67,6 +68,30 @@ class Nan(Still):
     def update(self, image_rgb: ImageRGB) -> Estimate:
         estimate = super().update(image_rgb)
         return Estimate(np.full(4, np.nan), 0.0) if self._updates == 3 else estimate
+
+
+@register("test-exits")
+class Exits(Still):
+    """Ends the program on its second frame, as some do that cannot go on."""
+
+    def update(self, image_rgb: ImageRGB) -> Estimate:
+        raise SystemExit("no licence")
+
+
+@register("test-holds")
+class Holds(Raises):
+    """Holds more than memory, and fails like its parent; `held` has those that are not closed yet."""
+
+    made: ClassVar[int] = 0
+    held: ClassVar[list["Holds"]] = []
+
+    def __init__(self, *, note: object = None) -> None:
+        super().__init__()
+        Holds.made += 1
+        Holds.held.append(self)
+
+    def close(self) -> None:
+        Holds.held.remove(self)
 
 
 @register("test-random")

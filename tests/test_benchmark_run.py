@@ -14,16 +14,17 @@ import pytest
 
 from sftrack.benchmark import progress, settings
 from sftrack.benchmark.entrants import Entrant, find_entrant, replayed
+from sftrack.benchmark.guest import Guest
 from sftrack.benchmark.jobs import Done, Failed, ProcessEngine, SerialEngine
 from sftrack.benchmark.plan import Campaign, read_course
 from sftrack.benchmark.results import RunFolder
 from sftrack.benchmark.suites import find_suite
 from sftrack.cli import main
 from sftrack.config import ChannelConfig
-from sftrack.datasets import read_boxes
+from sftrack.datasets import read_boxes, read_sequence, record
 from sftrack.errors import ConfigError, SFTrackError
 from sftrack.sinks import files
-from tests.benchmark_data import FRAMES, SEQUENCES, Note, write_otb
+from tests.benchmark_data import FRAMES, SEQUENCES, Holds, Note, write_otb
 from tests.conftest import Run
 
 Bench = Callable[..., Run]
@@ -124,7 +125,10 @@ def test_fewer_images_than_true_boxes_and_the_reverse(otb: Path, tmp_path: Path,
 
 @pytest.mark.parametrize(
     ("tracker", "reason"),
-    [("test-raises", "FileNotFoundError: a tracker's own trouble"), ("test-nan", "ValueError: expected a box of four finite numbers")],
+    [
+        ("test-raises", "FileNotFoundError: a tracker's own trouble"),
+        ("test-nan", "ValueError: expected a box of four finite numbers"),
+    ],
 )
 def test_what_a_tracker_does_wrong_is_its_own_failure(otb: Path, bench: Bench, tracker: str, reason: str) -> None:
     done = bench("run", "--benchmark", "otb", "--root", otb, "--tracker", tracker, "--tracker", "test-still", "--out", "out")
@@ -133,6 +137,24 @@ def test_what_a_tracker_does_wrong_is_its_own_failure(otb: Path, bench: Bench, t
     assert "4 of 8 sequences failed; tracebacks are in out/" in done.err
     assert RunFolder(Path(f"out/OTB100/{tracker}")).sequences() == ()
     assert RunFolder(Path("out/OTB100/test-still")).sequences() == SEQUENCES
+
+
+def test_what_a_tracker_holds_besides_memory_is_freed_whatever_it_does(otb: Path, tmp_path: Path) -> None:
+    course, pictures = read_course(find_suite("otb"), otb, ["Deer"]), read_sequence("OTB100", otb, "Deer")
+    made = Holds.made
+    with Campaign(tmp_path, "cpu") as campaign:
+        [*_, event] = SerialEngine("cpu").run(campaign.jobs(course, [find_entrant("test-holds", "cpu")]))
+    assert isinstance(event, Failed)
+    assert Holds.made == made + 2, "one to see that it can be made, one for the sequence"
+    assert Holds.held == []
+    record(ChannelConfig("a", "test-holds"), pictures)
+    assert (Holds.made, Holds.held) == (made + 3, [])
+    guest = Guest("test-holds", "cpu")
+    for _ in range(2):
+        guest.init(pictures.frame(0), pictures.boxes_xywh[0])
+        assert len(Holds.held) == 1, "the one of the sequence before is closed"
+    guest.close()
+    assert (Holds.made, Holds.held) == (made + 6, [])
 
 
 def test_a_full_disk_is_one_line_and_nothing_is_lost(otb: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sftrack.config import ChannelConfig, PipelineConfig, load_config
 from sftrack.errors import ConfigError
-from sftrack.presets import channels_of, create_channels, preset_names, resolve_preset
+from sftrack.presets import channels_of, lone_channel, preset_names, resolve_preset
 from sftrack.weights import registry
 
 
@@ -47,7 +47,8 @@ def find_entrant(text: str, device: str, pipeline: PipelineConfig | None = None)
     for channel in entrant.channels:
         entries = weights_entries(channel)
         if not entries or any(registry.path_of(entry) is None for entry in entries):  # others are large, and will be made
-            create_channels((channel,), device)  # what raises here would raise on every sequence
+            with lone_channel(channel, device):  # what raises here would raise on every sequence
+                pass
     return entrant
 
 

@@ -1,7 +1,7 @@
 """One entrant as a guest in somebody else's harness: start on a frame, then a box per frame."""
 
 from sftrack.benchmark.entrants import find_entrant
-from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, Tracker
+from sftrack.contracts import BoxXYWH, Closable, Estimate, ImageRGB, Tracker
 from sftrack.pipeline import SFTracker
 from sftrack.presets import create_channels
 
@@ -51,7 +51,7 @@ class Guest:
         return Estimate(result.box_xywh, result.score)
 
     def close(self) -> None:
-        """End what runs."""
-        if isinstance(self._running, SFTracker):
+        """End what runs, with what it holds besides memory."""
+        if isinstance(self._running, Closable):
             self._running.close()
         self._running = None

@@ -19,7 +19,7 @@ from sftrack.contracts import BoxXYWH, ImageRGB, Tracker
 from sftrack.datasets import Sequence
 from sftrack.errors import SourceError
 from sftrack.pipeline import SFTracker
-from sftrack.presets import create_channels
+from sftrack.presets import create_channels, lone_channel
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +74,11 @@ def track(job: Job, device: str) -> Iterator[FrameResult]:
         raise SourceError(f"expected the target of {job.video.dataset}/{job.video.name} on its first frame, it is absent there")
     job = with_recordings(job)
     channels = job.entrant.channels
-    trackers = create_channels(channels, device)
     if job.entrant.pipeline is None:
-        yield from _track_alone(trackers[channels[0].name], job.video, box)
+        with lone_channel(channels[0], device) as tracker:
+            yield from _track_alone(tracker, job.video, box)
         return
-    with SFTracker(trackers, job.entrant.pipeline, device=device) as fused:
+    with SFTracker(create_channels(channels, device), job.entrant.pipeline, device=device) as fused:
         yield from _track_fused(fused, job.video, box)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sftrack.config import ChannelConfig
 from sftrack.datasets.sequence import Sequence
 from sftrack.errors import BoxError
-from sftrack.presets import create_channels
+from sftrack.presets import lone_channel
 
 
 class Recording(NamedTuple):
@@ -33,24 +33,24 @@ def record(tracker_config: ChannelConfig, sequence: Sequence, start: int = 0, st
         BoxError: the target is absent on frame `start`.
         ConfigError: unknown tracker or parameter.
     """
-    tracker = create_channels((tracker_config,), "cpu")[tracker_config.name]
     indices = range(*slice(start, stop).indices(len(sequence)))
     boxes, scores, seconds = np.zeros((len(indices), 4)), np.zeros(len(indices)), np.zeros(len(indices))
     if not np.isfinite(sequence.boxes_xywh[indices[0]]).all():
         raise BoxError(f"expected the target of {sequence.dataset}/{sequence.name} on frame {indices[0]}, it is absent there")
-    for row, index in enumerate(indices):
-        image_rgb = sequence.frame(index)
-        began = time.process_time()
-        if row == 0:
-            boxes[0], scores[0] = sequence.boxes_xywh[index], 1.0
-            tracker.init(image_rgb, boxes[0])
-        else:
-            boxes[row], scores[row] = boxes[row - 1], 0.0
-            try:
-                estimate = tracker.update(image_rgb)
-                if np.isfinite(estimate.box_xywh).all():
-                    boxes[row], scores[row] = estimate.box_xywh, estimate.score
-            except Exception:  # trackers of third parties raise anything; the pipeline leaves such a frame out as well
-                pass
-        seconds[row] = time.process_time() - began
+    with lone_channel(tracker_config) as tracker:
+        for row, index in enumerate(indices):
+            image_rgb = sequence.frame(index)
+            began = time.process_time()
+            if row == 0:
+                boxes[0], scores[0] = sequence.boxes_xywh[index], 1.0
+                tracker.init(image_rgb, boxes[0])
+            else:
+                boxes[row], scores[row] = boxes[row - 1], 0.0
+                try:
+                    estimate = tracker.update(image_rgb)
+                    if np.isfinite(estimate.box_xywh).all():
+                        boxes[row], scores[row] = estimate.box_xywh, estimate.score
+                except Exception:  # trackers of third parties raise anything; the pipeline leaves such a frame out as well
+                    pass
+            seconds[row] = time.process_time() - began
     return Recording(boxes, scores, seconds)

@@ -128,6 +128,7 @@ def test_fewer_images_than_true_boxes_and_the_reverse(otb: Path, tmp_path: Path,
     [
         ("test-raises", "FileNotFoundError: a tracker's own trouble"),
         ("test-nan", "ValueError: expected a box of four finite numbers"),
+        ("test-exits", "SystemExit: no licence"),
     ],
 )
 def test_what_a_tracker_does_wrong_is_its_own_failure(otb: Path, bench: Bench, tracker: str, reason: str) -> None:
@@ -149,6 +150,7 @@ def test_what_a_tracker_holds_besides_memory_is_freed_whatever_it_does(otb: Path
     assert Holds.held == []
     record(ChannelConfig("a", "test-holds"), pictures)
     assert (Holds.made, Holds.held) == (made + 3, [])
+    np.testing.assert_array_equal(record(ChannelConfig("a", "test-exits"), pictures).scores[:3], [1.0, 0.0, 0.0])
     guest = Guest("test-holds", "cpu")
     for _ in range(2):
         guest.init(pictures.frame(0), pictures.boxes_xywh[0])

@@ -69,7 +69,7 @@ class SerialEngine:
                     yield Advanced(job, frames)
             except SinkError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # some trackers call exit()
                 yield Failed(job, reason_of(error), traceback.format_exc())
             else:
                 yield Done(job)
@@ -173,7 +173,7 @@ def _attempt(job: Job, device: str, connection: Connection) -> SinkError | tuple
                 reported_s = time.monotonic()
     except SinkError as error:
         return error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return reason_of(error), traceback.format_exc()
     return None
 
@@ -185,7 +185,7 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """One line that says what went wrong: our own errors say it themselves."""
     text = " ".join(str(error).split())
     return text if isinstance(error, SFTrackError) else f"{type(error).__name__}: {text}"

@@ -94,7 +94,7 @@ def collect(job: Job, device: str) -> SequenceResult | tuple[str, str]:
     pin_to_one_thread()
     try:
         frames = list(track(job, device))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # some trackers call exit()
         return reason_of(error), traceback.format_exc()
     boxes: NDArray[np.float64] = np.array([frame.box_xywh for frame in frames])
     return SequenceResult(boxes, np.array([frame.seconds for frame in frames]), np.array([frame.score for frame in frames]))

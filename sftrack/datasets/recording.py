@@ -50,7 +50,7 @@ def record(tracker_config: ChannelConfig, sequence: Sequence, start: int = 0, st
                     estimate = tracker.update(image_rgb)
                     if np.isfinite(estimate.box_xywh).all():
                         boxes[row], scores[row] = estimate.box_xywh, estimate.score
-                except Exception:  # trackers of third parties raise anything; the pipeline leaves such a frame out as well
+                except (Exception, SystemExit):  # trackers of third parties raise anything; the pipeline leaves such a frame out as well
                     pass
             seconds[row] = time.process_time() - began
     return Recording(boxes, scores, seconds)

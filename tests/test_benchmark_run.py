@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sftrack.benchmark import progress, settings
+from sftrack.benchmark import jobs, progress, settings
 from sftrack.benchmark.entrants import Entrant, find_entrant, replayed
 from sftrack.benchmark.guest import Guest
 from sftrack.benchmark.jobs import Done, Failed, ProcessEngine, SerialEngine
@@ -364,12 +364,28 @@ def test_worker_processes_give_the_same_files_and_survive_a_crash(otb: Path, tmp
     assert content(tmp_path / "one/OTB100/random") == content(tmp_path / "two/OTB100/random")
     assert len(content(tmp_path / "two/OTB100/random")) == 2 * len(SEQUENCES)
     with Campaign(tmp_path / "crash", "cpu") as campaign:
-        jobs = campaign.jobs(course, [dies])[:1] + campaign.jobs(course, [random])[:1]
-        ended = {event.job.entrant.name: event for event in ProcessEngine(1, ["cpu"]).run(jobs) if isinstance(event, Done | Failed)}
+        both = campaign.jobs(course, [dies])[:1] + campaign.jobs(course, [random])[:1]
+        ended = {event.job.entrant.name: event for event in ProcessEngine(1, ["cpu"]).run(both) if isinstance(event, Done | Failed)}
     assert isinstance(ended["random"], Done)
     assert isinstance(ended["dies"], Failed)
     assert ended["dies"].reason == "the worker process ended with exit code -9 in the middle of the sequence"
     assert not list((tmp_path / "crash").rglob("*.part"))
+
+
+def test_a_worker_that_dies_between_two_jobs_is_replaced(otb: Path, tmp_path: Path) -> None:
+    still = Entrant("still", (ChannelConfig("still", "test-still", {"note": Note()}),))
+    worker = jobs._Worker("cpu")
+    with Campaign(tmp_path, "cpu") as campaign:
+        for job in campaign.jobs(read_course(find_suite("otb"), otb, ["Deer", "Girl"]), [still]):
+            worker.start(job)
+            while isinstance(event := worker.receive(), jobs.Advanced):
+                pass
+            assert isinstance(event, Done)
+            assert worker._process is not None
+            worker._process.kill()
+            worker._process.join()
+        worker.end()
+    assert RunFolder(tmp_path / "OTB100" / "still").sequences() == ("Deer", "Girl")
 
 
 def test_replay_records_the_channels_once_and_fuses_their_boxes(otb: Path, tmp_path: Path, bench: Bench) -> None:

@@ -112,14 +112,22 @@ class _Worker:
         self.connection: Connection
 
     def start(self, job: Job) -> None:
+        self.job = job
+        try:
+            self._connected().send(job)
+        except ConnectionError:  # it died since its last job
+            self.end()
+            self._connected().send(job)
+
+    def _connected(self) -> Connection:
+        """The way to the process, which is started where there is none."""
         if self._process is None:
             context = multiprocessing.get_context("spawn")  # a fork would share threads' locks and CUDA
             self.connection, theirs = context.Pipe()
             self._process = context.Process(target=_work, args=(theirs, self._device), daemon=True)
             self._process.start()
             theirs.close()
-        self.job = job
-        self.connection.send(job)
+        return self.connection
 
     def receive(self) -> Event:
         """What the process says about its job; that it has died, where it has.

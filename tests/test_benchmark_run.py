@@ -435,8 +435,8 @@ def test_ablation_runs_every_variant_of_table_9_on_recorded_boxes(otb: Path, tmp
 def test_a_fusion_of_the_best_channels_begins_anew_when_others_are_the_best(otb: Path, tmp_path: Path) -> None:
     course = read_course(find_suite("otb"), otb)
 
-    def campaign(seed: int = 0) -> Campaign:
-        return Campaign(tmp_path / "out", "cpu", seed)
+    def campaign(seed: int = 0, *, force: bool = False) -> Campaign:
+        return Campaign(tmp_path / "out", "cpu", seed, force)
 
     best, other = (Entrant("top", (ChannelConfig(name, name),)) for name in ("test-still", "test-random"))
     with campaign() as first:
@@ -450,6 +450,11 @@ def test_a_fusion_of_the_best_channels_begins_anew_when_others_are_the_best(otb:
     with campaign() as anew:
         assert len(anew.jobs(course, [other], renew=True)) == len(SEQUENCES)
         assert anew.notes == [f"{tmp_path}/out/OTB100/top begins anew, its channels are others than before"]
+    (tmp_path / "out/OTB100/top/run.json").write_text("{")
+    with campaign() as refused, pytest.raises(ConfigError, match="--force starts anew"):
+        refused.jobs(course, [best], renew=True)
+    with campaign(force=True) as forced:
+        assert len(forced.jobs(course, [best], renew=True)) == len(SEQUENCES)
 
 
 def test_unknown_channel_settings_stop_before_anything_is_run(otb: Path, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ class Campaign:
         self._held[folder.path] = lock
         folder.remove_parts()
         settings = settings_of(entrant, course.suite.dataset, device=self.device, seed=self.seed)
-        has_others = renew and {"channels"} <= set(changed_settings(folder, settings)) <= {"channels", "sources"}
+        has_others = renew and not self.force and {"channels"} <= set(changed_settings(folder, settings)) <= {"channels", "sources"}
         if has_others:
             self.notes.append(f"{folder.path} begins anew, its channels are others than before")
         if self.force or has_others:

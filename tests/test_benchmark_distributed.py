@@ -10,11 +10,13 @@ import pytest
 
 from sftrack.benchmark.entrants import Entrant
 from sftrack.benchmark.jobs import Done, SerialEngine
+from sftrack.benchmark.mirror import Mirror
 from sftrack.benchmark.plan import Campaign, read_course
 from sftrack.benchmark.results import RunFolder
 from sftrack.benchmark.suites import find_suite
 from sftrack.cli import main
 from sftrack.config import ChannelConfig
+from sftrack.errors import SinkError
 from tests.benchmark_data import SEQUENCES, Note, write_otb
 from tests.conftest import ROOT
 from tests.test_benchmark_run import content
@@ -66,6 +68,19 @@ def test_a_failure_is_told_at_the_address_until_it_is_mended(otb: Path, tmp_path
     assert bench(root, f"file://{there}") == 0
     assert folder.failures() == {}
     assert folder.sequences() == SEQUENCES
+
+
+def test_an_address_that_cannot_be_read_is_one_line(otb: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = f"memory://{tmp_path.name}/results"
+
+    def lost(*_: object, **__: object) -> list[str]:
+        raise OSError("the network is gone")
+
+    mirror = Mirror.of(there)
+    monkeypatch.setattr(mirror._remote, "find", lost)
+    for act in (lambda: mirror.fetch(["OTB100"]), lambda: mirror.send_missing(RunFolder(mirror.local / "OTB100" / "test-still"))):
+        with pytest.raises(SinkError, match=r"cannot read /?\S+/results/OTB100\S*: the network is gone"):
+            act()
 
 
 def test_an_unknown_address_is_one_line(otb: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -73,9 +73,16 @@ class Mirror:
                 ) from error
 
     def send_missing(self, folder: RunFolder) -> None:
-        """Send the sequences that are complete here and not there."""
+        """Send the sequences that are complete here and not there.
+
+        Raises:
+            SinkError: what is there cannot be read, or the others not written.
+        """
         there = f"{self._path}/{folder.path.relative_to(self.local).as_posix()}"
-        known = {name.rpartition("/")[2] for name in self._remote.find(there)}
+        try:
+            known = {name.rpartition("/")[2] for name in self._remote.find(there)}
+        except OSError as error:
+            raise SinkError(f"cannot read {there}: {error}") from error
         for sequence in folder.sequences():
             if not {path.name for path in folder.paths(sequence) if path.is_file()} <= known:
                 self.send(folder, sequence)

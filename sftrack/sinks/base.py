@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from sftrack.contracts import Frame, ResultSink, TrackResult
-from sftrack.sinks.files import LineFile
+from sftrack.sinks.files import LineFile, sink_error
 
 
 class BaseSink(ResultSink):
@@ -39,10 +39,17 @@ class LineSink(BaseSink):
         self._file.write_line(self.line(frame, result))
 
     def close(self) -> None:
-        """A file without a line is removed: a folder that only holds empty files has no results."""
+        """A file without a line is removed: a folder that only holds empty files has no results.
+
+        Raises:
+            SinkError: it could not be finished.
+        """
         self._file.close()
         if self._file.is_empty and self.path.is_file():  # not a device or a pipe
-            self.path.unlink()
+            try:
+                self.path.unlink()
+            except OSError as error:
+                raise sink_error(self.path, error) from error
 
     @abstractmethod
     def line(self, frame: Frame, result: TrackResult) -> str:

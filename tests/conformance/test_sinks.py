@@ -207,6 +207,18 @@ def test_one_failing_sink_costs_only_its_own_file(tmp_path: Path) -> None:
     assert entries(tmp_path) == {"failing.txt": 4, "boxes.txt": 6, "times.txt": 6}
 
 
+def test_a_file_that_cannot_be_removed_costs_no_other_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    group = open_sinks(tmp_path, frame_size_wh=SIZE_WH, frames_per_second=25)
+    threads = threading.active_count()
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(SinkError, match=r"expected to write '\S+boxes\.txt', got 'Permission denied'"):
+        group.close()
+    assert threading.active_count() == threads - 1, "the video is finished"
+
+
 def test_group_writes_what_is_asked_for(tmp_path: Path) -> None:
     with open_sinks(tmp_path / "new" / "folder", frame_size_wh=SIZE_WH, frames_per_second=25, video=False) as sinks:
         assert sinks.codec_name is None

@@ -14,12 +14,13 @@ import psutil
 
 from benchmarks.recordings import CHECKOUT
 from sftrack.benchmark.entrants import Entrant, find_entrant
-from sftrack.benchmark.jobs import Advanced, ProcessEngine, SerialEngine
+from sftrack.benchmark.jobs import Advanced, Failed, ProcessEngine, SerialEngine
 from sftrack.benchmark.progress import Progress
 from sftrack.benchmark.results import RunFolder
 from sftrack.benchmark.runner import Job
 from sftrack.config import ChannelConfig
 from sftrack.datasets import Sequence as Video
+from sftrack.errors import SFTrackError
 from sftrack.workers import pin_to_one_thread
 
 SIZE_WH = (854, 480)
@@ -90,12 +91,17 @@ def throughput(entrant: Entrant, videos: Sequence[Video], jobs: int, out: Path) 
 
     Neither their start nor the last one's end counts. Where other programs use the cores, the wall time says little; the processor time
     says what two processes cost each other.
+
+    Raises:
+        SFTrackError: the tracker failed: there is nothing to measure.
     """
     work = [_job(entrant, video, out) for video in videos]
     counts: dict[Job, int] = {}
     workers: list[psutil.Process] = []
     began_s, cpu_before_s, frames_before, done = 0.0, 0.0, 0, 0
     for event in ProcessEngine(jobs, ["cpu"]).run(work):
+        if isinstance(event, Failed):
+            raise SFTrackError(f"expected a tracker that follows to the end, {entrant.name} failed: {event.reason}")
         counts[event.job] = event.frames if isinstance(event, Advanced) else len(event.job.video)
         done += not isinstance(event, Advanced)
         if not workers and len(counts) >= jobs:

@@ -99,7 +99,7 @@ def main(arguments: list[str]) -> int:
     frames, box = list(sequence.frames()), sequence.boxes_xywh[0]
     chosen = [candidate for candidate in candidates() if options.only in candidate.label]
     if options.memory:
-        show_memory(chosen, frames, box, options.memory)
+        show_memory(chosen, frames, box, options.memory, options.device, options.precision)
         return 0
     show_cost(chosen, frames, box)
     trackers: dict[str, Tracker] = {}
@@ -163,12 +163,15 @@ def show_cost(chosen: Sequence[Candidate], frames: Sequence[ImageRGB], box: BoxX
         print(f"{candidate.label:24s}{parameters:14,d}{at_start.count / 1e6:10,.0f} M{per_frame.count / len(later) / 1e6:10,.0f} M")
 
 
-def show_memory(chosen: Sequence[Candidate], frames: Sequence[ImageRGB], box: BoxXYWH, count: int) -> None:
-    """Resident memory of the process in the course of a long run of each tracker, on the clip forth and back; choose one with `--only`."""
+def show_memory(chosen: Sequence[Candidate], frames: Sequence[ImageRGB], box: BoxXYWH, count: int, device: str, precision: str) -> None:
+    """Resident memory of the process in the course of a long run of each tracker, on the clip forth and back; choose one with `--only`.
+
+    What a GPU holds is not part of it.
+    """
     process, there_and_back = psutil.Process(), [*frames, *frames[-2:0:-1]]
     marks = sorted({mark for mark in (100, count // 4, count // 2, count) if 0 < mark <= count})
     for candidate in chosen:
-        tracker = candidate.build()
+        tracker = candidate.build(device, precision)
         tracker.init(frames[0], box)
         shown = []
         for index in range(1, count + 1):

@@ -4,10 +4,9 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sftrack.arguments import Subcommands
+from sftrack.arguments import Subcommands, a_path
 from sftrack.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
@@ -43,10 +42,10 @@ def add_weights_command(commands: "argparse._SubParsersAction[Any]") -> None:
     verify = weights.add("verify", _verify, "compare the hash of each file that is here with the published one, or with that on first use")
     verify.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all that are here)")
     convert = weights.add("convert", _convert, "write a checkpoint as safetensors, with the hash of the original in its metadata")
-    convert.add_argument("file", metavar="FILE", type=Path)
-    convert.add_argument("--out", metavar="FILE", type=Path, help="default: beside the original")
+    convert.add_argument("file", metavar="FILE", type=a_path)
+    convert.add_argument("--out", metavar="FILE", type=a_path, help="default: beside the original")
     add = weights.add("add", _add, "put a file that was downloaded by hand where trackers find it")
-    add.add_argument("file", metavar="FILE", type=Path)
+    add.add_argument("file", metavar="FILE", type=a_path)
     add.add_argument("--name", metavar="NAME", help="whose weights they are (default: by hash, file name or tensors)")
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from sftrack.benchmark.suites import SUITES, find_suite, survey
 from sftrack.datasets import read_mask, read_sequence, sequence_names
-from sftrack.datasets.sequence import read_rgb
 from sftrack.datasets.tables import rows
 from sftrack.errors import ConfigError, SourceError
+from sftrack.pictures import read_rgb
 
 BOX = [11.0, 21.0, 30.0, 40.0]
 

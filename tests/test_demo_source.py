@@ -1,9 +1,14 @@
 """The demo clip is the same everywhere and its truth is true, because other tests measure trackers with it."""
 
+import importlib.util
+import types
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from sftrack.boxes import checked_box, iou
+from sftrack.errors import SourceError
 from sftrack.sources.demo import FRAME_COUNT, FRAME_SIZE_WH, DemoSource, _compose
 
 
@@ -63,6 +68,13 @@ def test_the_start_box_is_the_truth_of_the_first_frame_delivered() -> None:
     demo = DemoSource(start_frame=30)
     assert demo.start_box_xywh == pytest.approx(demo.truth_xywh(30))
     assert demo.start_box_xywh.dtype == np.float64
+
+
+def test_a_missing_picture_of_scikit_image_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = types.SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: elsewhere)
+    with pytest.raises(SourceError, match=r"the demo's picture at \S+/data/\w+\.png, it cannot be read: .*; install scikit-image again"):
+        DemoSource()
 
 
 def test_affine_maps_compose_from_right_to_left() -> None:

@@ -18,8 +18,8 @@ import numpy as np
 
 from sftrack.benchmark.guest import Guest
 from sftrack.contracts import BoxXYWH, ImageRGB
-from sftrack.datasets.sequence import read_rgb
 from sftrack.errors import SFTrackError
+from sftrack.pictures import read_rgb
 from sftrack.workers import limit_library_threads
 
 

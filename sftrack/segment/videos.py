@@ -8,9 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sftrack.datasets.sequence import image_files, read_mask, read_picture, read_rgb
+from sftrack.datasets.sequence import image_files, read_mask
 from sftrack.errors import SinkError, SourceError
 from sftrack.flow import MIN_SIDE_PX
+from sftrack.pictures import read_picture, read_rgb
 from sftrack.segment.links import MaskedFrame, Plane
 from sftrack.sinks.files import sink_error
 from sftrack.sources.frames import natural_key

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sftrack.contracts import BoxXYWH, Frame, ImageRGB
 from sftrack.errors import SourceError
+from sftrack.pictures import read_picture
 from sftrack.sources.base import BaseSource, limited_count
 
 FRAME_SIZE_WH = (854, 480)
@@ -155,9 +156,10 @@ def _picture(name: str) -> NDArray[np.uint8]:
     """One of the pictures inside the scikit-image package, as it is stored: RGB, or grey where it has no colour."""
     spec = importlib.util.find_spec("skimage")  # its file is enough: importing the package takes longer than all else in the demo
     path = Path((spec.submodule_search_locations or [""])[0] if spec else "", "data", f"{name}.png")
-    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if stored is None:
-        raise SourceError(f"expected the demo's picture at '{path}'; install scikit-image again")
+    try:
+        stored = read_picture(path, cv2.IMREAD_UNCHANGED, "the demo's picture")
+    except SourceError as error:
+        raise SourceError(f"{error}; install scikit-image again") from error
     return np.asarray(stored if stored.ndim == 2 else cv2.cvtColor(stored, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 

@@ -6,11 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from sftrack.contracts import Frame, ImageRGB
 from sftrack.errors import SourceError
+from sftrack.pictures import read_rgb
 from sftrack.sources.base import BaseSource, limited_count
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
@@ -121,14 +119,11 @@ def _first_size_wh(paths: list[Path], given: str | Path) -> tuple[int, int]:
 
 
 def _read_image(path: Path) -> ImageRGB | None:
-    """`(H, W, 3) uint8` RGB, turned as its EXIF data say, or None where it cannot be read."""
+    """See `read_rgb`; None where it cannot be read."""
     try:
-        # fromfile + imdecode instead of imread, which fails on non-ASCII names on Windows
-        encoded = np.fromfile(path, dtype=np.uint8)
-        decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
-    except (OSError, cv2.error):
+        return read_rgb(path)
+    except SourceError:
         return None
-    return None if decoded is None else np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _shown(size_wh: tuple[int, ...]) -> str:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from sftrack.boxes import box_around, box_of_mask, center_xy
 from sftrack.contracts import BoxXYWH, ImageRGB
-from sftrack.datasets.sequence import read_rgb
-from sftrack.errors import SourceError
+from sftrack.pictures import read_picture, read_rgb
 from sftrack.window import BORDER_VALUE, rasterise
 
 MIN_OBJECT_PX = 120
@@ -36,13 +35,6 @@ class Item:
     picture: int
     label: int
     weight: float
-
-
-def _read_labels(path: Path) -> NDArray[np.uint8]:
-    labels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if labels is None:
-        raise SourceError(f"expected a label map, could not read '{path}'; check the data folder")
-    return np.asarray(labels, dtype=np.uint8)
 
 
 SOURCE_WEIGHTS = {"ccp": 0.4, "bsds500": 1.3, "coco128": 2.5, "human_seg": 1.0, "camvid": 1.0}
@@ -72,7 +64,7 @@ class PhotoSet:
         self.probabilities = weights / weights.sum()
 
     def _add(self, folder: Path, name: str, weight: float) -> None:
-        labels = _read_labels(folder / "masks" / f"{name}.png")
+        labels = np.asarray(read_picture(folder / "masks" / f"{name}.png", cv2.IMREAD_GRAYSCALE, "a label map"), dtype=np.uint8)
         found = np.bincount(labels.ravel(), minlength=256)
         objects = [label for label in range(1, 255) if found[label] >= MIN_OBJECT_PX]
         if not objects:

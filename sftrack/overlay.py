@@ -79,7 +79,7 @@ def draw_result(
 
 
 def _draw_mask(canvas: ImageRGB, mask: SoftMask, scale: float) -> None:
-    inside = (mask >= MASK_THRESHOLD).view(np.uint8)
+    inside = (mask > MASK_THRESHOLD).view(np.uint8)
     left, top, width, height = cv2.boundingRect(inside)
     if not width:
         return

@@ -11,7 +11,8 @@ import pytest
 
 from sftrack.errors import SourceError
 from sftrack.segment import files
-from sftrack.segment.videos import find_videos, read_masks, read_video, write_mask
+from sftrack.segment.videos import find_videos, read_masks, read_video
+from sftrack.sinks.masks import write_mask
 from sftrack.spectral import SFSegPlusPlus
 from tests.conftest import Run, moving_square, runner
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from sftrack.segment.combine import combine
 from sftrack.segment.refine import DEFAULT, Refinement, smooth_in_space, smoothed
 from sftrack.segment.scores import Scorer, Scores
-from sftrack.segment.videos import Video, make_out, read_video, write_mask
+from sftrack.segment.videos import Video, make_out, read_video
+from sftrack.sinks.masks import write_mask
 from sftrack.spectral import SFSegPlusPlus
 
 log = logging.getLogger(__name__)

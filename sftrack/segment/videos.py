@@ -1,6 +1,5 @@
 """Videos and their masks on disk: folders of numbered pictures, one video or a folder of videos (as in DAVIS)."""
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,22 +196,3 @@ def make_out(folder: Path) -> None:
 
 def _former(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.png")) if folder.is_dir() else []
-
-
-def write_mask(path: Path, mask: Plane, *, soft: bool) -> None:
-    """Write a mask in [0, 1] as 8-bit grey PNG: 0 and 255, or 255 times the value with `soft`. The file is complete or not there.
-
-    Raises:
-        SinkError: it cannot be written.
-    """
-    levels = np.rint(mask * 255).astype(np.uint8) if soft else np.where(mask > 0.5, np.uint8(255), np.uint8(0))
-    encoded = cv2.imencode(".png", levels)[1].tobytes()
-    part = path.with_suffix(".part")
-    try:
-        part.write_bytes(encoded)
-        part.replace(path)
-    except OSError as error:
-        raise sink_error(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sftrack.contracts import Frame, TrackResult
+from sftrack.contracts import Frame, SoftMask, TrackResult
 from sftrack.errors import SinkError
 from sftrack.overlay import MASK_THRESHOLD
 from sftrack.sinks.base import BaseSink
@@ -38,23 +38,32 @@ class MasksSink(BaseSink):
         Raises:
             SinkError: it cannot be written; no half picture is left.
         """
-        path = self.path / f"{frame.index:05d}.png"
-        mask = result.mask
-        if mask is None:
-            levels = np.zeros(frame.image_rgb.shape[:2], np.uint8)
-        elif self._soft:
-            levels = np.rint(np.clip(np.nan_to_num(mask), 0.0, 1.0) * 255).astype(np.uint8)
-        else:
-            levels = np.where(mask >= MASK_THRESHOLD, np.uint8(255), np.uint8(0))
-        is_good, encoded = cv2.imencode(".png", levels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        if not is_good:
-            raise SinkError(f"expected to write '{path}', got a failure of the PNG encoder; try without masks")
-        try:
-            path.write_bytes(encoded.tobytes())
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            raise sink_error(path, error) from error
+        mask = result.mask if result.mask is not None else np.zeros(frame.image_rgb.shape[:2], np.float32)
+        write_mask(self.path / f"{frame.index:05d}.png", mask, soft=self._soft)
 
     def close(self) -> None:
         """Nothing is left to do: every picture is complete."""
+
+
+def write_mask(path: Path, mask: SoftMask, *, soft: bool) -> None:
+    """Write a mask `(H, W)` in [0, 1] as 8-bit grey PNG: 255 above `MASK_THRESHOLD` and 0 elsewhere, or 255 times the value with `soft`.
+
+    Raises:
+        SinkError: it cannot be written; the file is complete or not there.
+    """
+    if soft:
+        levels = np.rint(np.clip(np.nan_to_num(mask), 0.0, 1.0) * 255).astype(np.uint8)
+    else:
+        levels = np.where(mask > MASK_THRESHOLD, np.uint8(255), np.uint8(0))
+    is_good, encoded = cv2.imencode(".png", levels)
+    if not is_good:
+        raise SinkError(f"expected to write '{path}', got a failure of the PNG encoder; try without masks")
+    part = path.with_suffix(".part")
+    try:
+        part.write_bytes(encoded.tobytes())
+        part.replace(path)
+    except OSError as error:
+        raise sink_error(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)

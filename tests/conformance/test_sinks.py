@@ -303,16 +303,20 @@ def test_jsonl_holds_everything_but_the_mask(tmp_path: Path) -> None:
     assert second["score"] is None
 
 
-@pytest.mark.parametrize(("soft", "inside", "corner"), [(False, 255, 0), (True, 204, 76)])
-def test_masks_are_grey_pictures_named_by_the_frame(tmp_path: Path, soft: bool, inside: int, corner: int) -> None:
+@pytest.mark.parametrize(("soft", "inside", "corner", "tie"), [(False, 255, 0, 0), (True, 204, 76, 128)])
+def test_masks_are_grey_pictures_named_by_the_frame(tmp_path: Path, soft: bool, inside: int, corner: int, tie: int) -> None:
+    shown = result(5)
+    assert shown.mask is not None
+    shown.mask[0, 1] = 0.5
     with MasksSink(tmp_path, soft=soft) as sink:
-        sink.write(frame(17), result(5))
+        sink.write(frame(17), shown)
         sink.write(frame(18), replace(result(6), mask=None))
     mask = cv2.imread(str(tmp_path / "00017.png"), cv2.IMREAD_UNCHANGED)
     assert mask.shape == (48, 64)
     assert mask.dtype == np.uint8
     assert mask[15, 15] == inside
     assert abs(int(mask[0, 0]) - corner) <= 1
+    assert mask[0, 1] == tie, "as in the box that the pipeline reads, and in `sftrack segment`"
     assert cv2.imread(str(tmp_path / "00018.png"), cv2.IMREAD_UNCHANGED).max() == 0
 
 

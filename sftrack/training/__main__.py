@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=150, help="made-up videos to record")
     parser.add_argument("--kinds", nargs="+", choices=["real", "made"], default=["real", "made"], help="videos to record")
     parser.add_argument("--preset", default="light", help="channels to record")
-    parser.add_argument("--students", action="store_true", help="record with the trained combine and seg2box in half of the clips")
+    parser.add_argument("--students", action="store_true", help="record with the trained combine and seg2box in two of three clips")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=4400)
     parser.add_argument("--batch", type=int, default=48)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sftrack.combine import CombineNet
+from sftrack.config import PipelineConfig
 from sftrack.errors import SourceError
 from sftrack.training.loop import Batch
 
@@ -62,8 +63,9 @@ def combine_loss(network: nn.Module, batch: Batch) -> Tensor:
     """Cross-entropy of the predicted overlaps, plus that the best channel of a frame is ranked first."""
     logits = network(batch["features"]).float()
     overlap = functional.binary_cross_entropy_with_logits(logits, batch["overlaps"])
-    wanted = functional.softmax(12.0 * batch["overlaps"], dim=1)
-    ranking = -(wanted * functional.log_softmax(12.0 * logits.sigmoid(), dim=1)).sum(1).mean()
+    sharpness = PipelineConfig.sharpness  # by which the pipeline makes weights of the overlaps
+    wanted = functional.softmax(sharpness * batch["overlaps"], dim=1)
+    ranking = -(wanted * functional.log_softmax(sharpness * logits.sigmoid(), dim=1)).sum(1).mean()
     return overlap + 0.1 * ranking
 
 

@@ -40,7 +40,7 @@ class TeachingCombiner(Combiner):
 
     def weigh(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """See `Combiner`; looks at `overlaps` instead of the features."""
-        votes = np.exp(12.0 * self._skill * (self.overlaps + self._rng.normal(0.0, 0.1, len(features))))
+        votes = np.exp(PipelineConfig.sharpness * self._skill * (self.overlaps + self._rng.normal(0.0, 0.1, len(features))))
         return self.overlaps, votes / votes.sum()
 
 

@@ -50,12 +50,12 @@ def checked_box(box_xywh: ArrayLike | Sequence[float], frame_size_wh: tuple[int,
     return clipped
 
 
-def clip_box(box_xywh: BoxXYWH, frame_size_wh: tuple[int, int]) -> BoxXYWH:
-    """The part of the box inside the frame; its size is 0 where there is none."""
+def clip_box(boxes_xywh: NDArray[np.float64], frame_size_wh: tuple[int, int]) -> NDArray[np.float64]:
+    """The parts of boxes `(..., 4)` inside the frame; their size is 0 where there is none."""
     limits = np.array(frame_size_wh, dtype=np.float64)
-    top_left = np.clip(box_xywh[:2], 0.0, limits)
-    bottom_right = np.clip(box_xywh[:2] + box_xywh[2:], 0.0, limits)
-    return np.concatenate([top_left, np.maximum(bottom_right - top_left, 0.0)])
+    top_left = np.clip(boxes_xywh[..., :2], 0.0, limits)
+    bottom_right = np.clip(boxes_xywh[..., :2] + boxes_xywh[..., 2:], 0.0, limits)
+    return np.concatenate([top_left, np.maximum(bottom_right - top_left, 0.0)], axis=-1)
 
 
 def keep_in_frame(box_xywh: BoxXYWH, frame_size_wh: tuple[int, int], min_visible_px: float = MIN_SIDE_PX) -> BoxXYWH:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sftrack.boxes import center_xy, iou
+from sftrack.boxes import center_xy, clip_box, iou
 
 OVERLAP_THRESHOLDS: NDArray[np.float64] = np.arange(21) / 20.0
 """0, 0.05, ..., 1."""
@@ -267,13 +267,7 @@ def _clipped(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if frame_size_wh is None:
         raise ValueError("expected the size of the frame, to which these conventions cut the boxes")
-    limits = np.array(frame_size_wh, dtype=np.float64)
-
-    def clip(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-        top_left = np.clip(boxes[:, :2], 0.0, limits)
-        return np.concatenate([top_left, np.clip(boxes[:, :2] + boxes[:, 2:], 0.0, limits) - top_left], axis=1)
-
-    return clip(boxes_xywh), clip(truth_xywh)
+    return clip_box(boxes_xywh, frame_size_wh), clip_box(truth_xywh, frame_size_wh)
 
 
 def _share_within(errors: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.float64]:

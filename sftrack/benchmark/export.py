@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftrack.benchmark.boards import run_name
-from sftrack.benchmark.results import RunFolder, SequenceResult, box_line, make_folder
+from sftrack.benchmark.results import RunFolder, SequenceResult, make_folder
 from sftrack.benchmark.suites import Suite
 from sftrack.datasets.tables import find_row
 from sftrack.errors import ConfigError, SinkError, SourceError
+from sftrack.sinks.boxes import box_line
 from sftrack.sinks.files import sink_error
 
 TRACKER = "sftrack"

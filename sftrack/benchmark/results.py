@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from sftrack.contracts import BoxXYWH
 from sftrack.datasets.sequence import read_boxes, read_lines
 from sftrack.errors import SinkError, SourceError
+from sftrack.sinks.boxes import box_line
 from sftrack.sinks.files import LineFile, sink_error
 
 BOXES, TIMES, SCORES = ".txt", "_time.txt", "_object_presence_scores.txt"
@@ -160,12 +161,6 @@ class ResultWriter:
         self._boxes.write_line(box_line(box_xywh + self._offset))
         self._times.write_line(f"{seconds:.6f}")
         self._scores.write_line(f"{score:.4f}")
-
-
-def box_line(box_xywh: BoxXYWH) -> str:
-    """`x,y,w,h` with 3 decimals; never a negative size, never `-0.000`."""
-    x, y, w, h = np.round(box_xywh, 3) + 0.0
-    return f"{x:.3f},{y:.3f},{max(w, 0.0):.3f},{max(h, 0.0):.3f}"
 
 
 def fit_length(boxes_xywh: NDArray[np.float64], count: int) -> NDArray[np.float64]:

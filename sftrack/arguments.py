@@ -1,9 +1,19 @@
-"""What our command lines share: converters of values, and commands with commands below them, as `bench` and `weights` are."""
+"""What our command lines share: how they speak, converters of values, and commands with commands below them (`bench`, `weights`)."""
 
 import argparse
+import contextlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+
+def say(text: str, *, stdout: bool = False) -> None:
+    """The one place that writes to the user: a line on stderr, or on stdout for the result of the run."""
+    stream = sys.stdout if stdout else sys.stderr
+    with contextlib.suppress(BrokenPipeError):
+        stream.write(text + "\n")
+        stream.flush()
 
 
 def a_text(text: str) -> str:

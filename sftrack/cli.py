@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from sftrack.arguments import a_text, at_least
+from sftrack.arguments import a_text, at_least, say
 from sftrack.errors import BoxError, ConfigError, SFTrackError, SinkError
 
 if TYPE_CHECKING:
@@ -92,14 +92,6 @@ def _parse(argv: Sequence[str], track_prog: str | None) -> argparse.Namespace:
         quoting = "" if left_over[0].startswith("-") else " (put a pattern in quotes: 'images/*.jpg', a box in one word: 120,80,64,48)"
         parser.error(f"unrecognized arguments{quoting}: {' '.join(left_over)}")
     return args
-
-
-def say(text: str, *, stdout: bool = False) -> None:
-    """The one place that writes to the user: a line on stderr, or on stdout for the result of the run."""
-    stream = sys.stdout if stdout else sys.stderr
-    with contextlib.suppress(BrokenPipeError):
-        stream.write(text + "\n")
-        stream.flush()
 
 
 def _report(error: Exception, text: str, code: int, *, debug: bool) -> int:

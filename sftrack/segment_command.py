@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sftrack.arguments import a_path
+from sftrack.arguments import a_path, say
 from sftrack.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -86,7 +86,6 @@ def run_segment(args: argparse.Namespace) -> int:
 def _refine(videos: "Sequence[Video]", methods: Sequence[str], weights: "SFSegPlusPlus | None", *, out: Path, soft: bool) -> None:
     from tqdm import tqdm
 
-    from sftrack.cli import say
     from sftrack.segment.files import segment_files
     from sftrack.segment.scores import Table
 
@@ -115,7 +114,6 @@ def _check_file(path: Path, *, overwrite: bool) -> None:
 def _learn(videos: "Sequence[Video]", methods: Sequence[str], path: Path) -> None:
     from tqdm import tqdm
 
-    from sftrack.cli import say
     from sftrack.segment.combine import learn, sample
     from sftrack.segment.refine import smoothed
     from sftrack.segment.videos import read_video

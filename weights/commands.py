@@ -1,12 +1,10 @@
 """`sftrack weights list|fetch|verify|convert|add`."""
 
 import argparse
-import contextlib
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sftrack.arguments import Subcommands, a_path
+from sftrack.arguments import Subcommands, a_path, say
 from sftrack.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
@@ -61,8 +59,8 @@ def _list(_args: argparse.Namespace) -> int:
         rows.append((entry.name, here, mib, " ".join(entry.presets) or "-", entry.licence, entry.page))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
-        _say("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[-1]]))
-    _say(f"folder: {registry.folder()}")
+        say("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[-1]]), stdout=True)
+    say(f"folder: {registry.folder()}", stdout=True)
     return 0
 
 
@@ -83,7 +81,7 @@ def _fetch(args: argparse.Namespace) -> int:
     def fetch_one(entry: "WeightsFile") -> str:
         there = registry.path_of(entry)
         if there is None or args.again:
-            _say(f"{entry.name}: fetching {entry.page}; licence: {entry.licence}", sys.stderr)
+            say(f"{entry.name}: fetching {entry.page}; licence: {entry.licence}")
         return f"{fetch(entry, again=args.again)}{' (was here)' if there and not args.again else ''}"
 
     return _for_each(list(dict.fromkeys(wanted)), fetch_one)
@@ -94,7 +92,7 @@ def _verify(args: argparse.Namespace) -> int:
 
     wanted = [registry.find(name) for name in args.names] or [entry for entry in registry.entries().values() if registry.path_of(entry)]
     if not wanted:
-        _say(f"no weights in {registry.folder()}")
+        say(f"no weights in {registry.folder()}", stdout=True)
 
     def verify_one(entry: "WeightsFile") -> str:
         path = registry.locate(entry.name)
@@ -110,9 +108,9 @@ def _for_each(wanted: "list[WeightsFile]", act: "Callable[[WeightsFile], str]") 
     worst = 0
     for entry in wanted:
         try:
-            _say(f"{entry.name}: {act(entry)}")
+            say(f"{entry.name}: {act(entry)}", stdout=True)
         except WeightsError as error:
-            _say("error: " + " ".join(str(error).split()), sys.stderr)
+            say("error: " + " ".join(str(error).split()))
             worst = error.exit_code
     return worst
 
@@ -120,7 +118,7 @@ def _for_each(wanted: "list[WeightsFile]", act: "Callable[[WeightsFile], str]") 
 def _convert(args: argparse.Namespace) -> int:
     from .convert import convert
 
-    _say(str(convert(args.file, args.out)))
+    say(str(convert(args.file, args.out)), stdout=True)
     return 0
 
 
@@ -128,15 +126,8 @@ def _add(args: argparse.Namespace) -> int:
     from .convert import add
 
     entry, path = add(args.file, args.name)
-    _say(f"{entry.name}: {path}")
+    say(f"{entry.name}: {path}", stdout=True)
     return 0
-
-
-def _say(text: str, stream: Any = None) -> None:  # noqa: ANN401
-    stream = sys.stdout if stream is None else stream
-    with contextlib.suppress(BrokenPipeError):
-        stream.write(text + "\n")
-        stream.flush()
 
 
 __all__ = ["add_weights_command"]

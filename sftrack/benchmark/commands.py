@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sftrack.arguments import Subcommands, a_path, at_least
+from sftrack.arguments import Subcommands, a_path, at_least, say
 from sftrack.errors import ConfigError, SourceError
 
 _EXAMPLES = """\
@@ -141,7 +141,6 @@ def _check(args: argparse.Namespace) -> int:
     """Say what lies under the root; 1 where something of it is damaged."""
     from sftrack.benchmark.plan import read_course, those_with
     from sftrack.benchmark.suites import SUITES, find_suite
-    from sftrack.cli import say
 
     suites = [find_suite(name) for name in args.benchmark or SUITES]
     found, reasons = [], []
@@ -173,7 +172,6 @@ def _report(args: argparse.Namespace) -> int:
     from sftrack.benchmark.report import write_page, write_tables
     from sftrack.benchmark.suites import find_suite
     from sftrack.benchmark.tables import text_of
-    from sftrack.cli import say
     from sftrack.metrics import CONVENTIONS
 
     if args.conventions is not None and args.conventions not in CONVENTIONS:
@@ -202,7 +200,6 @@ def _export(args: argparse.Namespace) -> int:
     """Write the files and say where they are."""
     from sftrack.benchmark.export import export
     from sftrack.benchmark.suites import find_suite
-    from sftrack.cli import say
 
     exported = export(args.format, find_suite(args.benchmark), args.out, args.to, args.tracker)
     for note in exported.notes:

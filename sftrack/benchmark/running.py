@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sftrack.arguments import say
 from sftrack.benchmark.ablation import TOP, TOP_TITLE, VARIANTS, best_channels, variants_of
 from sftrack.benchmark.entrants import Entrant, find_entrant, replayed
 from sftrack.benchmark.grids import columns_of
@@ -16,7 +17,6 @@ from sftrack.benchmark.results import RunFolder
 from sftrack.benchmark.runner import Job
 from sftrack.benchmark.scores import Standing, judge, results_in
 from sftrack.benchmark.suites import find_suite
-from sftrack.cli import say
 from sftrack.config import resolve_device
 from sftrack.errors import ConfigError
 from sftrack.workers import pin_to_one_thread

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sftrack.arguments import say
 from sftrack.benchmark.guest import Guest
 from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.errors import SFTrackError
@@ -34,12 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             import trax  # noqa: F401
         except ModuleNotFoundError:
-            sys.stderr.write("error: the package 'trax' is not installed; pip install vot-trax\n")
+            say("error: the package 'trax' is not installed; pip install vot-trax")
             return 2
         try:
             serve(Guest(args.tracker, args.device))
         except SFTrackError as error:
-            sys.stderr.write(f"error: {error}\n")
+            say(f"error: {error}")
             return error.exit_code
     return 0
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 def run(args: argparse.Namespace) -> int:
     """Run what is missing; returns how many sequences failed."""
-    courses, device = _courses(args), _device(args)
+    pin_to_one_thread()
+    courses, device = _courses(args), resolve_device(args.device)
     named = _once(find_entrant(text, device) for text in args.tracker or ["auto"])
     recorders: list[Entrant] = []
     if args.replay:
@@ -46,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
 
 def ablate(args: argparse.Namespace) -> int:
     """Record the channels, run every variant, print the table; returns how many sequences failed."""
-    courses, device = _courses(args), _device(args)
+    pin_to_one_thread()
+    courses, device = _courses(args), resolve_device(args.device)
     if len(args.tracker or ["auto"]) != 1:
         raise ConfigError(f"expected one preset or settings file as --tracker, got {', '.join(args.tracker)}")
     fused = find_entrant((args.tracker or ["auto"])[0], device)
@@ -92,11 +94,6 @@ def _out(place: str | Path, courses: Sequence[Course]) -> "tuple[Path, Mirror | 
     mirror = Mirror.of(place)
     mirror.fetch(_once(course.suite.dataset for course in courses))
     return mirror.local, mirror
-
-
-def _device(args: argparse.Namespace) -> str:
-    pin_to_one_thread()
-    return resolve_device(args.device)
 
 
 def _execute(

@@ -219,7 +219,7 @@ def _logging_on_stderr(level: int) -> Iterator[None]:
 def _track(args: argparse.Namespace) -> int:
     from sftrack.boxes import parse_box
     from sftrack.sinks import open_sinks
-    from sftrack.sources import open_source
+    from sftrack.sources import DemoSource, open_source
 
     config, reason = _settings(args)
     box = parse_box(args.box) if args.box is not None else None
@@ -227,8 +227,8 @@ def _track(args: argparse.Namespace) -> int:
     with open_source(
         video=args.video, frames=args.frames, camera=args.camera, demo=args.demo, start_frame=args.start_frame, max_frames=args.max_frames
     ) as source:
-        if box is None and args.demo:
-            box = source.start_box_xywh  # type: ignore[attr-defined]  # only the demo knows its target
+        if box is None and isinstance(source, DemoSource):  # which alone knows its target
+            box = source.start_box_xywh
         box = _checked_start(box, source)
         out_dir = results_folder(args.out, source.name, overwrite=args.overwrite)
         _spare_the_source(args.video or args.frames, out_dir)

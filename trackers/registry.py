@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from sftrack.contracts import Tracker
 from sftrack.errors import ConfigError
 
+from .checkpoints import Weights
+
 ENTRY_POINTS = "sftrack.trackers"
 """Entry-point group in which other distributions announce their trackers: `name = "package.module:Class"`."""
 
@@ -75,7 +77,7 @@ def factory_of(name: str) -> TrackerFactory:
     return factory
 
 
-def create(name: str, *, weights: Any = None, device: str = "cpu", **params: Any) -> Tracker:  # noqa: ANN401
+def create(name: str, *, weights: Weights = None, device: str = "cpu", **params: Any) -> Tracker:  # noqa: ANN401
     """Build one of the registered trackers.
 
     Args:

@@ -4,7 +4,7 @@ import argparse
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from sftrack.arguments import say
 from sftrack.benchmark.ablation import TOP, TOP_TITLE, VARIANTS, best_channels, variants_of
@@ -23,6 +23,8 @@ from sftrack.workers import pin_to_one_thread
 
 if TYPE_CHECKING:
     from sftrack.benchmark.mirror import Mirror
+
+_Item = TypeVar("_Item")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -191,9 +193,9 @@ def _tell(
     say(f"{course.suite.title:30s} {title or entrant:30s} {'; '.join(parts)}", stdout=True)
 
 
-def _once(items: Iterable[Any]) -> list[Any]:
+def _once(items: Iterable[_Item]) -> list[_Item]:
     """The items without those that were named before."""
-    kept: list[Any] = []
+    kept: list[_Item] = []
     for item in items:
         if item not in kept:
             kept.append(item)

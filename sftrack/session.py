@@ -7,16 +7,18 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tqdm import tqdm
 
-from sftrack.contracts import BoxXYWH, Frame, FrameSource, ResultSink
+from sftrack.contracts import BoxXYWH, Frame, FrameSource, ImageRGB, ResultSink
 from sftrack.errors import SFTrackError, SourceError
 from sftrack.summary import Summary
 
 if TYPE_CHECKING:
     from sftrack.pipeline import SFTracker
+
+_Picture = TypeVar("_Picture", Frame, ImageRGB)
 
 FALLBACK_SIZE = (80, 24)
 """Columns and rows of a terminal that does not tell how many it has."""
@@ -74,7 +76,7 @@ def run_session(
     return summary
 
 
-def with_upcoming(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
+def with_upcoming(frames: Iterator[_Picture]) -> Iterator[tuple[_Picture, _Picture | None]]:
     """Each frame with the one after it, None after the last. Not for live sources, where a result would wait for the next frame."""
     current = next(frames, None)
     while current is not None:

@@ -15,11 +15,12 @@ import torch
 from sftrack.benchmark.entrants import Entrant
 from sftrack.benchmark.results import RunFolder
 from sftrack.config import ChannelConfig
-from sftrack.contracts import BoxXYWH, ImageRGB, Tracker
+from sftrack.contracts import BoxXYWH, Tracker
 from sftrack.datasets import Sequence
 from sftrack.errors import SourceError
 from sftrack.pipeline import SFTracker
 from sftrack.presets import create_channels, lone_channel
+from sftrack.session import with_upcoming
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +95,7 @@ def _track_alone(tracker: Tracker, video: Sequence, box_xywh: BoxXYWH) -> Iterat
 
 
 def _track_fused(tracker: SFTracker, video: Sequence, box_xywh: BoxXYWH) -> Iterator[FrameResult]:
-    upcoming: ImageRGB | None = video.frame(0)
-    for index in range(len(video)):
-        image_rgb = upcoming if upcoming is not None else video.frame(index)
-        upcoming = video.frame(index + 1) if index + 1 < len(video) else None
+    for index, (image_rgb, upcoming) in enumerate(with_upcoming(video.frames())):
         began = time.perf_counter()
         if index == 0:
             tracker.init(image_rgb, box_xywh)

@@ -1,7 +1,6 @@
 """Every setting of the tracker with its unit and default, in one place; a TOML file may override any of them."""
 
 import dataclasses
-import difflib
 import functools
 import json
 import tomllib
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from sftrack.errors import ConfigError
+from sftrack.errors import ConfigError, nearest_hint
 
 if TYPE_CHECKING:
     import torch
@@ -153,8 +152,7 @@ def _explain(detail: Mapping[str, Any]) -> str:
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
     if detail["type"] == "unexpected_keyword_argument":
         known = _known_keys(location[:-1])
-        nearest = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
-        return f"unknown setting '{key}'; did you mean '{nearest[0]}'? Known here: {', '.join(known)}"
+        return f"unknown setting '{key}', known here: {', '.join(known)}{nearest_hint(str(location[-1]), known)}"
     if detail["type"] in ("missing", "missing_argument"):
         return f"the setting '{key}' is missing; it has no default"
     if detail["type"] == "value_error":

@@ -4,6 +4,9 @@ Each message says what was expected, what was given and what to do. The command 
 `exit_code`: 2 for what the user can mend (a bad box, a full disk, a camera that is gone), 1 for failures of ours.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class SFTrackError(Exception):
     """Base of every error raised on purpose by this package."""
@@ -51,3 +54,14 @@ class NotInitialisedError(SFTrackError, RuntimeError):
     """`update` was called before `init`."""
 
     exit_code = 1
+
+
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """Which known name may be meant by an unknown one; None where no name is like it."""
+    return next(iter(difflib.get_close_matches(given, list(known), n=1, cutoff=0.4)), None)
+
+
+def nearest_hint(given: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: which known one may be meant, or nothing."""
+    meant = nearest(given, known)
+    return "" if meant is None else f"; did you mean '{meant}'?"

@@ -1,12 +1,11 @@
 """Which channels run together under one name."""
 
 import contextlib
-import difflib
 from collections.abc import Iterator, Sequence
 
 from sftrack.config import ChannelConfig, resolve_device
 from sftrack.contracts import Closable, Tracker
-from sftrack.errors import ConfigError, MissingWeightsError
+from sftrack.errors import ConfigError, MissingWeightsError, nearest_hint
 from sftrack.weights import registry
 
 LIGHT: tuple[ChannelConfig, ...] = (
@@ -50,9 +49,7 @@ def channels_of(preset: str) -> tuple[ChannelConfig, ...]:
     """
     if preset not in _PRESETS:
         known = (*_PRESETS, "auto")
-        nearest = difflib.get_close_matches(preset, known, n=1)
-        hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
-        raise ConfigError(f"expected a preset out of {', '.join(known)}, got '{preset}'{hint}")
+        raise ConfigError(f"expected a preset out of {', '.join(known)}, got '{preset}'{nearest_hint(preset, known)}")
     return _PRESETS[preset]
 
 

@@ -24,10 +24,10 @@ import numpy as np
 
 from sftrack.config import DEVICES
 from sftrack.contracts import BoxXYWH, ImageRGB
-from sftrack.errors import ConfigError, MissingWeightsError, TrackerProcessError
+from sftrack.errors import ConfigError, MissingWeightsError, TrackerProcessError, nearest_hint
 
 from .base import BoxTracker
-from .registry import nearest_hint, register
+from .registry import register
 
 log = logging.getLogger(__name__)
 

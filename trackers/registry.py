@@ -1,15 +1,14 @@
 """The list of trackers that can be a channel, and how one is built from its name."""
 
-import difflib
 import functools
 import importlib.metadata
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
 
 from sftrack.contracts import Tracker
-from sftrack.errors import ConfigError
+from sftrack.errors import ConfigError, nearest_hint
 
 from .checkpoints import Weights
 
@@ -114,9 +113,3 @@ def create(name: str, *, weights: Weights = None, device: str = "cpu", **params:
         return factory(**params)
     except TypeError as error:
         raise ConfigError(f"expected other settings for tracker '{name}': {error}") from error
-
-
-def nearest_hint(given: str, known: Iterable[str]) -> str:
-    """The end of an error message about an unknown name: which known one may be meant, or nothing."""
-    matches = difflib.get_close_matches(given, list(known), n=1, cutoff=0.4)
-    return f"; did you mean '{matches[0]}'?" if matches else ""

@@ -1,6 +1,5 @@
 """The small networks that come with the package: read, check, save. Files are safetensors, so reading one never runs code."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -9,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sftrack.errors import WeightsError
+from sftrack.errors import WeightsError, nearest
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -54,10 +53,10 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None
     missing, unexpected = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
     if missing or unexpected:
         names = missing or unexpected
-        nearest = difflib.get_close_matches(names[0], unexpected if missing else list(wanted), n=1)
-        hint = f", nearest is '{nearest[0]}'" if nearest else ""
+        meant = nearest(names[0], unexpected if missing else wanted)
+        hint = f", nearest is '{meant}'" if meant else ""
         what = "lacks" if missing else f"has the unknown tensor{'s' if len(names) > 1 else ''}"
-        others = f": {_first(unexpected)}" if missing and unexpected and unexpected != nearest else ""
+        others = f": {_first(unexpected)}" if missing and unexpected and unexpected != [meant] else ""
         raise WeightsError(
             f"expected the {len(wanted)} tensors of {type(network).__name__}, {origin} {what} {_first(names)}{hint} "
             f"({len(missing)} missing, {len(unexpected)} unexpected{others}); use weights made for this network"

@@ -6,7 +6,6 @@ Nothing here needs PyTorch or the network.
 """
 
 import contextlib
-import difflib
 import functools
 import hashlib
 import json
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from sftrack.errors import ConfigError, MissingWeightsError, WeightsError
+from sftrack.errors import ConfigError, MissingWeightsError, WeightsError, nearest_hint
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,9 +81,7 @@ def find(name: str) -> WeightsFile:
     """
     named = {alias: entry for entry in entries().values() for alias in (entry.name, *entry.aliases)}
     if name not in named:
-        nearest = difflib.get_close_matches(name, named, n=1)
-        hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
-        raise ConfigError(f"expected weights out of {', '.join(entries())}, got '{name}'{hint}")
+        raise ConfigError(f"expected weights out of {', '.join(entries())}, got '{name}'{nearest_hint(name, named)}")
     return named[name]
 
 

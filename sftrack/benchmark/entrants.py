@@ -1,14 +1,13 @@
 """What takes part in a benchmark: a preset or a settings file (fused), one registered tracker alone, or a fusion of recorded boxes."""
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sftrack.config import ChannelConfig, PipelineConfig, load_config
-from sftrack.errors import ConfigError
+from sftrack.errors import ConfigError, nearest_hint
 from sftrack.presets import channels_of, lone_channel, preset_names, resolve_preset
 from sftrack.weights import registry
 
@@ -80,8 +79,7 @@ def _find(text: str, device: str, pipeline: PipelineConfig | None) -> Entrant:
 
     if ":" not in text and text not in tracker_names():
         known = (*preset_names(), *tracker_names())
-        nearest = difflib.get_close_matches(text, known, n=1)
-        hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+        hint = nearest_hint(text, known)
         raise ConfigError(f"expected a preset or tracker out of {', '.join(known)}, or a .toml file, got '{text}'{hint}")
     factory_of(text)
     return Entrant(_folder_name(text), (ChannelConfig(text, text),))

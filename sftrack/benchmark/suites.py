@@ -1,13 +1,12 @@
 """Benchmarks by the names that users give them: which sequences they have, and which of those lie under a folder."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sftrack.datasets import Sequence, read_sequence, sequence_names
 from sftrack.datasets.tables import find_row, rows, spelled
-from sftrack.errors import ConfigError
+from sftrack.errors import ConfigError, nearest
 from sftrack.metrics import CONVENTIONS, Conventions
 
 
@@ -96,8 +95,8 @@ def find_suite(name: str) -> Suite:
     plain = spelled(name).replace("-", "").replace("@", "")
     known = {key.replace("-", ""): key for key in SUITES} | _ALIASES
     if plain not in known:
-        nearest = difflib.get_close_matches(plain, known, n=1)
-        hint = f"; did you mean '{known[nearest[0]]}'?" if nearest else ""
+        meant = nearest(plain, known)
+        hint = f"; did you mean '{known[meant]}'?" if meant else ""
         raise ConfigError(f"expected a benchmark out of {', '.join(SUITES)}, got '{name}'{hint}")
     return SUITES[known[plain]]
 

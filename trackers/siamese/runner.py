@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from sftrack.config import resolve_device
 from sftrack.contracts import ImageRGB
 from sftrack.engine import PRECISIONS, Engine, TorchEngine, fastest_engine, fold
-from sftrack.errors import ConfigError
+from sftrack.errors import ConfigError, nearest_hint
 
 from ..checkpoints import Weights, load_checkpoint, load_into
-from ..registry import keyword_signature, nearest_hint
+from ..registry import keyword_signature
 from .penalty import hann_window
 from .procedure import EXEMPLAR_SIZE_PX, INSTANCE_SIZE_PX, Candidates, Settings, SiameseTracker
 

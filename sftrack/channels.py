@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Container, Mapping
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -64,7 +65,8 @@ class Channel:
         start_s = time.perf_counter()
         mendable: SFTrackError | None = None
         try:
-            with torch.cuda.stream(self.stream):
+            # Without one, PyTorch would still ask for the GPU of this thread: on a Mac, or in a forked process, that raises.
+            with torch.cuda.stream(self.stream) if self.stream else nullcontext():
                 estimate = step(self.tracker)
             error = None if estimate is None else _defect(estimate, frame_size_wh)
             if estimate is not None and error is None:  # what is cut out for a box is as large as the box

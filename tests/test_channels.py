@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+import torch
 
 from sftrack.channels import Channel, ChannelPool
 from sftrack.contracts import Estimate, RegionMask
@@ -75,6 +76,20 @@ def test_channels_run_at_the_same_time_outside_the_callers_thread(pool_of: Calla
     pool.update(IMAGE)
     assert [one.error for one in pool.channels] == [None, None]
     assert threading.current_thread().name not in trackers["a"].threads | trackers["b"].threads
+
+
+@pytest.mark.parametrize("where", ["a Mac", "a process forked from one that used CUDA"])
+def test_channels_on_the_cpu_leave_the_gpu_alone(where: str, pool_of: Callable[..., ChannelPool], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise RuntimeError("Cannot re-initialize CUDA in forked subprocess")
+
+    gpu = torch.backends.mps if where == "a Mac" else torch.cuda
+    monkeypatch.setattr(gpu, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "_lazy_init", refuse)
+    pool = pool_of(a=Scripted([GOOD]))
+    pool.init(IMAGE, BOX)
+    pool.update(IMAGE)
+    assert [(one.error, one.failures) for one in pool.channels] == [(None, 0)]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,9 @@ def correlate_adjoint(features: Tensor, residuals: Tensor, side: int) -> Tensor:
         residuals: of the size of the scores, `(n, h, w)`.
         side: K.
     """
-    shifted = functional.unfold(residuals[:, None], side, padding=(side - 1) // 2)  # (n, K K, H W)
+    height, width = features.shape[2:]
+    padded = functional.pad(residuals, ((side - 1) // 2,) * 4)
+    # Not `functional.unfold`, which on CUDA starts a kernel for each of the n, and on a CPU takes longer for the same values.
+    shifted = padded.unfold(1, height, 1).unfold(2, width, 1).flatten(3).flatten(1, 2)  # (n, K K, H W)
     taps = (features.flatten(2) @ shifted.transpose(1, 2)).sum(0)
     return taps.view(1, -1, side, side).flip(2, 3)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Mapping
 from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -107,11 +107,17 @@ def _mask_defect(mask: RegionMask) -> str | None:
     return None
 
 
-def _own_stream(device: str) -> torch.cuda.Stream | None:
+@cache
+def _stream_of(place: int, device: str) -> torch.cuda.Stream:
+    """One for the channels at a place in all trackers of a GPU: PyTorch keeps the memory that was ever needed in a stream for that stream."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+def _own_stream(place: int, device: str) -> torch.cuda.Stream | None:
     """A queue on a GPU beside those of the other channels; None on other devices."""
     if torch.device(device).type != "cuda":
         return None
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = _stream_of(place, device)
     stream.wait_stream(torch.cuda.current_stream(device))  # where the tracker's networks were made
     return stream
 
@@ -120,7 +126,7 @@ class ChannelPool:
     """All channels, run concurrently: OpenCV and PyTorch release the GIL, and on a GPU each channel has a stream."""
 
     def __init__(self, trackers: Mapping[str, Tracker], workers: TorchWorkers, device: str = "cpu") -> None:
-        self.channels = [Channel(name, tracker, _own_stream(device)) for name, tracker in trackers.items()]
+        self.channels = [Channel(name, tracker, _own_stream(place, device)) for place, (name, tracker) in enumerate(trackers.items())]
         self._workers = workers
         self._begun: dict[str, Future[Outcome]] = {}
         self._begun_on: ImageRGB | None = None

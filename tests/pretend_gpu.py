@@ -32,6 +32,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sftrack import channels
+
 aten = torch.ops.aten
 
 # Autograd asks the device's driver for a stream, so PyTorch itself must be told of a device that needs no driver: that of tensors
@@ -392,6 +394,7 @@ def pretend_gpu(kind: str = "cuda") -> Iterator[PretendGPU]:
         patch.setattr(torch.cuda, "stream", gpu.in_stream)
         patch.setattr(torch.cuda, "current_stream", gpu.current_stream)
         patch.setattr(torch.backends.mps, "is_available", lambda: kind == "mps")
+        patch.setattr(channels, "_stream_of", cache(channels._stream_of.__wrapped__))  # whose memory must not outlast the device
         with pretending():
             yield gpu
     gpu.check_buffers()

@@ -449,3 +449,14 @@ def test_the_whole_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
         assert resolve_device("auto") == "cuda"
         found = run("cuda")
     np.testing.assert_allclose(found, expected, atol=1e-2)
+
+
+def test_a_tracker_that_follows_another_takes_its_streams(gpu: PretendGPU) -> None:
+    """PyTorch has 32 of them, and each keeps the memory that its channels ever needed."""
+    made = []
+    for _ in range(3):
+        trackers = {"flow": create("flow"), "template": create("template")}
+        with SFTracker(trackers, device="cuda", segmenter=segmenter_on("cpu"), box_reader=box_reader_on("cpu")) as tracker:
+            made.append([channel.stream for channel in tracker._pool.channels])
+    assert made[0] == made[1] == made[2]
+    assert len(set(made[0])) == 2

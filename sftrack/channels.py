@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -65,8 +65,7 @@ class Channel:
         start_s = time.perf_counter()
         mendable: SFTrackError | None = None
         try:
-            # Without one, PyTorch would still ask for the GPU of this thread: on a Mac, or in a forked process, that raises.
-            with torch.cuda.stream(self.stream) if self.stream else nullcontext():
+            with _queued_in(self.stream):
                 estimate = step(self.tracker)
             error = None if estimate is None else _defect(estimate, frame_size_wh)
             if estimate is not None and error is None:  # what is cut out for a box is as large as the box
@@ -107,9 +106,20 @@ def _mask_defect(mask: RegionMask) -> str | None:
     return None
 
 
+@contextmanager
+def _queued_in(stream: torch.cuda.Stream | None) -> Iterator[None]:
+    """Let a GPU's work of this thread queue in a stream; None: nothing to do with one."""
+    if stream is None:  # PyTorch would still ask for the GPU of this thread: on a Mac, or in a forked process, that raises
+        yield
+        return
+    # The outer one because `stream` selects the GPU from before again, which would open a context (0.5 GB) on one that nobody uses.
+    with torch.cuda.device(stream.device), torch.cuda.stream(stream):
+        yield
+
+
 @cache
 def _stream_of(place: int, device: str) -> torch.cuda.Stream:
-    """One for the channels at a place in all trackers of a GPU: PyTorch keeps the memory that was ever needed in a stream for that stream."""
+    """One for the channels at a place of all trackers on a GPU, because PyTorch keeps what memory a stream ever needed for that stream."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 

@@ -22,7 +22,7 @@ that one stream frees is still read by another.
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
 from typing import Any, NamedTuple, Self
 
@@ -121,6 +121,7 @@ class Stream:
     gpu: "PretendGPU"
 
     def __init__(self, _device: object = None) -> None:
+        self.device = self.gpu.device
         self.done = 0
         self.known: dict[Stream, int] = {}
 
@@ -390,6 +391,7 @@ def pretend_gpu(kind: str = "cuda") -> Iterator[PretendGPU]:
         patch.setattr(torch.cuda, "is_available", lambda: kind == "cuda")
         patch.setattr(torch.cuda, "device_count", lambda: int(kind == "cuda"))
         patch.setattr(torch.cuda, "synchronize", gpu.synchronize)
+        patch.setattr(torch.cuda, "device", lambda _device: nullcontext())  # there is one
         patch.setattr(torch.cuda, "Stream", gpu.Stream)
         patch.setattr(torch.cuda, "stream", gpu.in_stream)
         patch.setattr(torch.cuda, "current_stream", gpu.current_stream)

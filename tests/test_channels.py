@@ -3,6 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,6 +92,30 @@ def test_channels_on_the_cpu_leave_the_gpu_alone(where: str, pool_of: Callable[.
     pool.init(IMAGE, BOX)
     pool.update(IMAGE)
     assert [(one.error, one.failures) for one in pool.channels] == [(None, 0)]
+
+
+def test_a_channel_on_the_second_gpu_never_opens_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With PyTorch's own context managers, on what they call: `set_stream` selects the stream's GPU for good, which opens it."""
+    current, opened = [0], set()
+
+    def exchange(index: int, *, opens: bool = True) -> int:
+        before, current[0] = current[0], index
+        opened.update([index] if opens else [])
+        return before
+
+    second = SimpleNamespace(device=torch.device("cuda", 1))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: current[0])
+    monkeypatch.setattr(torch.cuda, "_exchange_device", exchange)
+    monkeypatch.setattr(torch.cuda, "_maybe_exchange_device", partial(exchange, opens=False))  # selects it when it is first used
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: SimpleNamespace(device=torch.device("cuda", current[0])))
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: exchange(stream.device.index))
+    one = Channel("a", Scripted([GOOD], on_update=lambda: opened.add(current[0])), stream=second)  # type: ignore[arg-type]
+    one.take(one.attempt(lambda tracker: tracker.init(IMAGE, BOX), (80, 60)))
+    one.take(one.attempt(lambda tracker: tracker.update(IMAGE), (80, 60)))
+    assert one.error is None
+    assert opened == {1}
+    assert current == [0]
 
 
 @pytest.mark.parametrize(

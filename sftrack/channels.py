@@ -133,11 +133,15 @@ def _own_stream(place: int, device: str) -> torch.cuda.Stream | None:
 
 
 class ChannelPool:
-    """All channels, run concurrently: OpenCV and PyTorch release the GIL, and on a GPU each channel has a stream."""
+    """All channels, run concurrently: OpenCV and PyTorch release the GIL.
+
+    On a GPU each channel has a stream and a thread of its own, because cuDNN plans a network (up to 0.1 s) for every thread that runs it.
+    """
 
     def __init__(self, trackers: Mapping[str, Tracker], workers: TorchWorkers, device: str = "cpu") -> None:
         self.channels = [Channel(name, tracker, _own_stream(place, device)) for place, (name, tracker) in enumerate(trackers.items())]
         self._workers = workers
+        self._own_workers = {channel.name: TorchWorkers(1, channel.name) for channel in self.channels if channel.stream is not None}
         self._begun: dict[str, Future[Outcome]] = {}
         self._begun_on: ImageRGB | None = None
 
@@ -160,10 +164,12 @@ class ChannelPool:
             channel.estimate = Estimate(box_xywh.copy(), 1.0) if channel.error is None else None
 
     def close(self) -> None:
-        """End what trackers hold besides memory, also of one that is still at work."""
+        """End what trackers hold besides memory, also of one that is still at work, and threads of their own."""
         for channel in self.channels:
             if isinstance(channel.tracker, Closable):
                 channel.tracker.close()
+        for workers in self._own_workers.values():
+            workers.close()
 
     def begin(self, image_rgb: ImageRGB) -> None:
         """Set the channels to work on a frame that `update` will be called with next; what they said about the current one stays."""
@@ -238,7 +244,8 @@ class ChannelPool:
         self._begun |= {channel.name: self._submit(channel, step, image_rgb) for channel in _slowest_first(channels)}
 
     def _submit(self, channel: Channel, step: Step, image_rgb: ImageRGB) -> Future[Outcome]:
-        return self._workers.start(partial(channel.attempt, step, (image_rgb.shape[1], image_rgb.shape[0])))
+        workers = self._own_workers.get(channel.name, self._workers)
+        return workers.start(partial(channel.attempt, step, (image_rgb.shape[1], image_rgb.shape[0])))
 
     def _forget(self) -> None:
         for begun in self._begun.values():

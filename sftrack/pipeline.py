@@ -84,7 +84,8 @@ class SFTracker:
         self.config = config or PipelineConfig()
         self.device = device
         self.last_step: Step | None = None
-        count = min(len(channels), os.cpu_count() or 1)
+        # On a GPU the channels have threads of their own, and our networks one, for the same reason.
+        count = 1 if device.startswith("cuda") else min(len(channels), os.cpu_count() or 1)
         self._workers = TorchWorkers(count, "sftrack")
         self._pool = ChannelPool(channels, self._workers, device)
         self._segmenter = segmenter or Segmenter.bundled(device)

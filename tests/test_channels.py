@@ -14,6 +14,7 @@ from sftrack.channels import Channel, ChannelPool
 from sftrack.contracts import Estimate, RegionMask
 from sftrack.errors import FrameError, MissingWeightsError, TrackerProcessError
 from sftrack.workers import TorchWorkers
+from tests.pretend_gpu import pretend_gpu
 from tests.targets import Scripted
 
 IMAGE = np.zeros((60, 80, 3), np.uint8)
@@ -92,6 +93,24 @@ def test_channels_on_the_cpu_leave_the_gpu_alone(where: str, pool_of: Callable[.
     pool.init(IMAGE, BOX)
     pool.update(IMAGE)
     assert [(one.error, one.failures) for one in pool.channels] == [(None, 0)]
+
+
+def test_on_a_gpu_every_channel_stays_in_a_thread_of_its_own() -> None:
+    """cuDNN plans anew in each thread that a network comes to."""
+    trackers = {name: Scripted([GOOD]) for name in "abc"}
+    before, workers = set(threading.enumerate()), TorchWorkers(1, "channel")
+    with pretend_gpu():
+        pool = ChannelPool(trackers, workers, "cuda")
+        pool.init(IMAGE, BOX)
+        for _ in range(5):
+            pool.update(IMAGE)
+        pool.restart(pool.channels, IMAGE, GOOD)
+        pool.close()
+        workers.close()
+    assert [channel.failures for channel in pool.channels] == [0, 0, 0]
+    assert [len(tracker.threads) for tracker in trackers.values()] == [1, 1, 1]
+    assert len(set.union(*(tracker.threads for tracker in trackers.values()))) == 3
+    assert not set(threading.enumerate()) - before
 
 
 def test_a_channel_on_the_second_gpu_never_opens_the_first(monkeypatch: pytest.MonkeyPatch) -> None:

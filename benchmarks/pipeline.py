@@ -4,7 +4,7 @@ import argparse
 import itertools
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,9 @@ from sftrack.workers import limit_library_threads
 
 SIZE_WH = (854, 480)
 WARM_UP = 5
-"""Frames at the beginning whose time does not count: the channels start, and a GPU's libraries choose their kernels."""
+"""Frames at the beginning whose time does not count: the channels start."""
+WARM_UP_GPU, FRAMES_GPU = 100, 400
+"""The same on a GPU, whose libraries plan anew for every network and number of boxes; and of how many frames, the clip looped."""
 NEVER = 10_000
 """Frames in a row after which channels that find nothing are started again, and the target is looked for: they never find anything."""
 
@@ -72,14 +74,18 @@ def make_tracker(options: argparse.Namespace) -> SFTracker:
 def make_clip(root: Path, name: str, folder: Path) -> tuple[Path, np.ndarray]:
     """The sequence as an H.264 file of 854x480, and its first true box."""
     sequence = read_sequence("DAVIS", root, name)
-    path = folder / f"{name}.mp4"
     size = sequence.frame(0).shape[1::-1]
+    images = (np.asarray(cv2.resize(image, SIZE_WH), dtype=np.uint8) for image in sequence.frames())
+    return write_clip(folder / f"{name}.mp4", images), sequence.boxes_xywh[0] * np.tile(np.array(SIZE_WH) / size, 2)
+
+
+def write_clip(path: Path, images_rgb: Iterable[np.ndarray]) -> Path:
+    """An H.264 file of the images."""
     empty = TrackResult(np.array([0.0, 0.0, 1.0, 1.0]), 1.0, "tracking")
     with AnnotatedVideoSink(path, frame_size_wh=SIZE_WH, frames_per_second=30.0, draw=lambda frame, _: frame.image_rgb) as sink:
-        for index, image in enumerate(sequence.frames()):
-            resized = np.asarray(cv2.resize(image, SIZE_WH), dtype=np.uint8)
-            sink.write(Frame(resized, index, index / 30.0), empty)
-    return path, sequence.boxes_xywh[0] * np.tile(np.array(SIZE_WH) / size, 2)
+        for index, image in enumerate(images_rgb):
+            sink.write(Frame(image, index, index / 30.0), empty)
+    return path
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,9 @@ def show_speed(options: argparse.Namespace, clips: dict[str, tuple[Path, np.ndar
 def run(options: argparse.Namespace, clip: Path, box: np.ndarray, out: Path, *, video: bool) -> Speed:
     """Decode, track and write one clip."""
     stages_s: dict[str, list[float]] = {}
+    warm_up = WARM_UP
+    if options.device != "cpu":
+        warm_up, clip = WARM_UP_GPU, write_clip(clip.with_stem(f"{clip.stem}-looped"), looped(clip, FRAMES_GPU))
     with make_tracker(options) as tracker, open_source(video=clip) as source:
         sinks = open_sinks(out, frame_size_wh=source.frame_size_wh, frames_per_second=30.0, video=video)
         with sinks:
@@ -125,7 +134,7 @@ def run(options: argparse.Namespace, clip: Path, box: np.ndarray, out: Path, *, 
                 else:
                     result = tracker.init(frame.image_rgb, box)
                 sinks.write(frame, result)
-                if frame.index < WARM_UP:
+                if frame.index < warm_up:
                     synchronise(options.device)
                     began, cpu_s = time.perf_counter(), time.process_time()
                     continue

@@ -107,17 +107,20 @@ def measure(
     Of processor time on a CPU: on one thread that is the time it takes, and what other programs do to the clock on the wall is left out.
     """
     clock = time.process_time if device == "cpu" else time.perf_counter
-    began = clock()
-    run()
-    while device != "cpu" and clock() - began < WARM_UP_GPU_S:
-        run()
-        synchronise(device)
-    seconds = []
-    for _ in range(repeats):
+
+    def timed() -> tuple[float, Tensor]:
         began = clock()
         result = run()
         synchronise(device)
-        seconds.append(clock() - began)
+        return clock() - began, result
+
+    warm_s, _ = timed()
+    while device != "cpu" and warm_s < WARM_UP_GPU_S:
+        warm_s += timed()[0]
+    seconds = []
+    for _ in range(repeats):
+        taken_s, result = timed()
+        seconds.append(taken_s)
     return (min(seconds) * 1e3 / frames, float(np.median(seconds)) * 1e3 / frames), result
 
 

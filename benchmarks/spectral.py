@@ -108,7 +108,7 @@ def measure(
     """
     clock = time.process_time if device == "cpu" else time.perf_counter
 
-    def timed() -> tuple[float, Tensor]:
+    def timed() -> tuple[float, Tensor | list[np.ndarray]]:
         began = clock()
         result = run()
         synchronise(device)

@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fsspec
@@ -142,3 +143,25 @@ def test_a_tracker_that_raises_on_a_cluster_is_a_failure_of_its_sequence(tmp_pat
         events = list(RayEngine(None, "cpu").run(campaign.jobs(read_course(find_suite("otb"), otb), [entrant])))
     assert all(isinstance(event, Failed) and event.reason == "FileNotFoundError: a tracker's own trouble" for event in events)
     assert len(events) == len(SEQUENCES)
+
+
+@needs_ray
+def test_a_task_computes_on_the_only_gpu_that_it_sees(tmp_path: Path, otb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a Ray that runs no task: here is no GPU for one."""
+    import ray
+
+    from sftrack.benchmark.ray_engine import RayEngine, collect
+
+    asked: list[tuple[object, ...]] = []
+
+    def remote(**needs: object) -> Any:  # noqa: ANN401
+        return lambda task: SimpleNamespace(remote=lambda job, device: asked.append((task, needs["num_gpus"], device)))
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "remote", remote)
+    monkeypatch.setattr(ray, "wait", lambda references, num_returns: (references[:num_returns], references[num_returns:]))
+    monkeypatch.setattr(ray, "get", lambda _reference: ("no GPU here", ""))
+    with Campaign(tmp_path, "cpu") as campaign:
+        jobs = campaign.jobs(read_course(find_suite("otb"), otb, ["Deer"]), [Entrant("still", (ChannelConfig("still", "test-still"),))])
+        assert len(list(RayEngine(None, "cuda:1").run(jobs))) == 1
+    assert asked == [(collect, 1, "cuda")]

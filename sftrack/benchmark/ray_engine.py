@@ -39,7 +39,8 @@ class RayEngine:
             raise ConfigError(
                 "expected the package 'ray' for --engine ray, it is not installed: pip install 'sftrack[distributed]'"
             ) from error
-        self._ray, self._address, self._device = ray, address, device
+        # A task sees its GPU alone, as the first one, whatever its number is elsewhere.
+        self._ray, self._address, self._device = ray, address, device.partition(":")[0]
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
         ray = self._ray
@@ -49,7 +50,7 @@ class RayEngine:
                 ray.init(address=self._address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
             except (ConnectionError, ValueError) as error:
                 raise ConfigError(f"expected a Ray cluster at {self._address}, found none: {error}") from error
-        gpus = 1 if self._device.startswith("cuda") else 0
+        gpus = 1 if self._device == "cuda" else 0
         task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(collect)
         pending: dict[ObjectRef[Any], Job] = {}
         try:

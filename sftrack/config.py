@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import json
+import logging
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +16,8 @@ from sftrack.errors import ConfigError, nearest_hint
 if TYPE_CHECKING:
     import torch
     from pydantic import TypeAdapter
+
+log = logging.getLogger(__name__)
 
 _STRICT = {"extra": "forbid", "strict": True}
 """pydantic's settings: an unknown key and a number given as text are errors."""
@@ -173,14 +177,14 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
 
 
 def resolve_device(name: "str | torch.device") -> str:
-    """The device to compute on: `auto` takes cuda, else mps, else cpu, by what torch reports; `cuda:1` names one of several.
+    """The device to compute on: `auto` takes cuda, else mps, else cpu, by what torch reports and was built for; `cuda:1` is one of several.
 
     Raises:
         ConfigError: an unknown device, or one that this machine or this build of torch does not have.
     """
     name = str(name)
-    kind, _, number = name.partition(":")
-    if kind not in DEVICES or (number and (kind != "cuda" or not number.isdigit())):
+    kind, colon, number = name.partition(":")
+    if kind not in DEVICES or (colon and (kind != "cuda" or not re.fullmatch("0|[1-9][0-9]*", number))):
         raise ConfigError(f"expected the device {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, got '{name}'")
     if kind == "cpu":
         return "cpu"
@@ -188,7 +192,26 @@ def resolve_device(name: "str | torch.device") -> str:
 
     usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if kind == "auto":
+        usable["cuda"] = usable["cuda"] and _has_kernels(torch.cuda.get_device_capability(), tuple(torch.cuda.get_arch_list()))
         return next(device for device, present in usable.items() if present)
     if not usable[kind] or (number and int(number) >= torch.cuda.device_count()):
         raise ConfigError(f"the device '{name}' was asked for, but torch {torch.__version__} finds none here; use --device auto or cpu")
     return name
+
+
+@functools.cache
+def _has_kernels(capability: tuple[int, int], built_for: tuple[str, ...]) -> bool:
+    """Whether a build of torch runs on GPUs of a compute capability; where it does not, the log says so once.
+
+    `built_for` is as `torch.cuda.get_arch_list` gives it: machine code (`sm_86`) runs on the same generation from that number on, what is
+    compiled for the GPU at hand (`compute_90`) on all newer ones. Names of other makers say nothing here.
+    """
+    found = re.findall(r"(sm|compute)_(\d+)(\d)", " ".join(built_for))
+    numbers = [(form, int(major), int(minor)) for form, major, minor in found]
+    if not numbers or any((major, minor) <= capability and (form == "compute" or major == capability[0]) for form, major, minor in numbers):
+        return True
+    which = ".".join(map(str, capability))
+    log.warning(
+        "no GPU is used: it has compute capability %s, this build of torch runs on %s; install one for it", which, ", ".join(built_for)
+    )
+    return False

@@ -389,6 +389,7 @@ def pretend_gpu(kind: str = "cuda") -> Iterator[PretendGPU]:
         # A parameter that several modules share stays one when they are moved, as on a real device.
         patch.setattr(torch.__future__, "_swap_module_params_on_conversion", True)
         patch.setattr(torch.cuda, "is_available", lambda: kind == "cuda")
+        patch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
         patch.setattr(torch.cuda, "device_count", lambda: int(kind == "cuda"))
         patch.setattr(torch.cuda, "synchronize", gpu.synchronize)
         patch.setattr(torch.cuda, "device", lambda _device: nullcontext())  # there is one

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sftrack import config
 from sftrack.config import ChannelConfig, Config, PipelineConfig, config_from_mapping, load_config, resolve_device
 from sftrack.errors import ConfigError
 
@@ -128,10 +129,42 @@ def test_device_auto_is_one_that_exists() -> None:
 
 def test_auto_prefers_cuda_then_mps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert resolve_device("auto") == "cuda"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto") == "mps"
+
+
+@pytest.mark.parametrize(
+    ("capability", "built_for", "device"),
+    [
+        ((7, 0), ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"), "cpu"),
+        ((7, 5), ("sm_75", "sm_80"), "cuda"),
+        ((8, 9), ("sm_75", "sm_86"), "cuda"),  # a later one of that generation
+        ((8, 0), ("sm_75", "sm_86"), "cpu"),
+        ((12, 0), ("sm_90",), "cpu"),
+        ((12, 0), ("sm_90", "compute_90"), "cuda"),
+        ((9, 0), ("sm_90a",), "cuda"),
+        ((9, 4), ("gfx90a", "gfx942"), "cuda"),
+        ((9, 0), (), "cuda"),
+    ],
+)
+def test_auto_leaves_out_a_gpu_that_torch_was_not_built_for(
+    capability: tuple[int, int],
+    built_for: tuple[str, ...],
+    device: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: list(built_for))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    config._has_kernels.cache_clear()
+    assert [resolve_device("auto"), resolve_device("auto")] == [device, device]
+    assert len(caplog.records) == (device == "cpu")
+    assert resolve_device("cuda") == "cuda"  # whoever asks for it may know better
 
 
 def test_one_of_several_gpus_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +176,7 @@ def test_one_of_several_gpus_can_be_named(monkeypatch: pytest.MonkeyPatch) -> No
         resolve_device("cuda:2")
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "cpu:0", "cuda:x", "CUDA"])
+@pytest.mark.parametrize("name", ["gpu", "", "cpu:0", "cuda:x", "cuda:", "cuda:01", "cuda:²", "CUDA"])
 def test_an_unknown_device_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="expected the device auto, cpu, cuda or mps"):
         resolve_device(name)

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sftrack.benchmark import jobs, progress, settings
+from sftrack.benchmark import progress, settings
 from sftrack.benchmark.entrants import Entrant, find_entrant, replayed
 from sftrack.benchmark.guest import Guest
-from sftrack.benchmark.jobs import Done, Failed, ProcessEngine, SerialEngine
+from sftrack.benchmark.jobs import Advanced, Done, Failed, ProcessEngine, SerialEngine, _Worker
 from sftrack.benchmark.plan import Campaign, read_course
 from sftrack.benchmark.results import RunFolder
 from sftrack.benchmark.suites import find_suite
@@ -374,11 +374,11 @@ def test_worker_processes_give_the_same_files_and_survive_a_crash(otb: Path, tmp
 
 def test_a_worker_that_dies_between_two_jobs_is_replaced(otb: Path, tmp_path: Path) -> None:
     still = Entrant("still", (ChannelConfig("still", "test-still", {"note": Note()}),))
-    worker = jobs._Worker("cpu")
+    worker = _Worker("cpu")
     with Campaign(tmp_path, "cpu") as campaign:
         for job in campaign.jobs(read_course(find_suite("otb"), otb, ["Deer", "Girl"]), [still]):
             worker.start(job)
-            while isinstance(event := worker.receive(), jobs.Advanced):
+            while isinstance(event := worker.receive(), Advanced):
                 pass
             assert isinstance(event, Done)
             assert worker._process is not None
@@ -386,6 +386,22 @@ def test_a_worker_that_dies_between_two_jobs_is_replaced(otb: Path, tmp_path: Pa
             worker._process.join()
         worker.end()
     assert RunFolder(tmp_path / "OTB100" / "still").sequences() == ("Deer", "Girl")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_job_after_one_that_failed_on_a_gpu_gets_a_new_process(device: str, otb: Path, tmp_path: Path) -> None:
+    """An error of CUDA stays with the process."""
+    course = read_course(find_suite("otb"), otb, ["Deer", "Girl"])
+    both = [Entrant(name, (ChannelConfig(name, f"test-{name}", {"note": Note()}),)) for name in ("raises", "still")]
+    worker = _Worker(device)
+    with Campaign(tmp_path, "cpu") as campaign:
+        [raises, still] = [campaign.jobs(course, [entrant])[0] for entrant in both]
+        for job, ended in ((raises, Failed), (still, Done)):
+            worker.start(job)
+            event = next(event for event in iter(worker.receive, None) if not isinstance(event, Advanced))
+            assert isinstance(event, ended)
+            assert (worker._process is None) == (device == "cuda" and ended is Failed)
+    worker.end()
 
 
 def test_replay_records_the_channels_once_and_fuses_their_boxes(otb: Path, tmp_path: Path, bench: Bench) -> None:

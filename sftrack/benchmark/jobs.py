@@ -1,6 +1,6 @@
 """Jobs done one after the other in this process, or by several worker processes; both report the same events.
 
-A worker that dies takes only its sequence with it and is replaced. Workers end when the process that started them ends, even if that was
+A worker that dies takes only its sequence with it and is replaced, as is one on a GPU whose job failed. Workers end when the process that started them ends, even if that was
 killed.
 """
 
@@ -148,7 +148,11 @@ class _Worker:
             raise message
         if isinstance(message, int):
             return Advanced(self.job, message)
-        return Done(self.job) if message is None else Failed(self.job, *message)
+        if message is None:
+            return Done(self.job)
+        if self._device.startswith("cuda"):  # after most errors of CUDA nothing else works there in this process
+            self.end()
+        return Failed(self.job, *message)
 
     def end(self) -> None:
         if self._process is not None:

@@ -80,6 +80,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
             text = f"the package '{error.name}' is not installed; in the checkout run: pip install -c constraints.txt -e ."
             return _report(error, text, EXIT_USER, debug=args.debug)
         except Exception as error:
+            if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, which is imported only where it is needed
+                text = "the memory of the GPU is full; end what else uses it, or take a smaller preset (--preset light) or --device cpu"
+                return _report(error, text, EXIT_USER, debug=args.debug)
             return _report(error, _unexpected(error), EXIT_OURS, debug=args.debug)
 
 

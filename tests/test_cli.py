@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 
 from sftrack.boxes import iou
 from sftrack.contracts import FrameSource, ResultSink
@@ -197,6 +198,17 @@ def test_a_failure_of_ours_is_one_line_and_a_traceback_only_on_request(
     assert done.err.splitlines()[-1].startswith("error: unexpected ZeroDivisionError: three lines long")
     assert "Traceback" not in done.err
     assert "Traceback" in run_cli(*flags, "--debug").err
+
+
+def test_a_gpu_without_enough_memory_is_for_the_user_to_mend(run_cli: RunCli, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr("sftrack.session.run_session", full)
+    done = run_cli("--video", clip.path, "--box", clip.start_box, "--headless")
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith("error: the memory of the GPU is full; ")
+    assert "--device cpu" in done.err
 
 
 def test_with_a_display_the_viewer_tracks_and_the_same_line_is_written(

@@ -1,7 +1,7 @@
 """Jobs done one after the other in this process, or by several worker processes; both report the same events.
 
-A worker that dies takes only its sequence with it and is replaced, as is one on a GPU whose job failed. Workers end when the process that started them ends, even if that was
-killed.
+A worker that dies takes only its sequence with it and is replaced, as is one on a GPU whose job failed. Workers end when the process that
+started them ends, even if that was killed.
 """
 
 import multiprocessing

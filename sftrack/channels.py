@@ -39,7 +39,8 @@ class Outcome:
 class Channel:
     """One tracker and its record. `estimate` is None where it failed on the current frame; `error` then says why.
 
-    `frames_off` counts frames in a row on which it failed or lay off the fused box (the pipeline knows which); a restart sets it to 0.
+    `failures` counts the frames with an error. `frames_off` counts frames in a row on which it failed or lay off the fused box (the
+    pipeline knows which); a restart sets it to 0.
     `stream` is where its tracker's work on a GPU queues. It is the channel's and not the thread's: PyTorch gives memory that one frame
     frees to later work of the same stream, which is only safe while all that used it queued there too.
     """
@@ -79,9 +80,12 @@ class Channel:
     def take(self, outcome: Outcome) -> None:
         """Put an outcome on record."""
         self.estimate, self.error, self.seconds = outcome.estimate, outcome.error, outcome.seconds
+        self.frames_off += self.error is not None
+
+    def count_failure(self) -> None:
+        """Count the current frame if it failed on it, once however often it tried; the log says the first one."""
         if self.error is not None:
             self.failures += 1
-            self.frames_off += 1
             if self.failures == 1:
                 log.warning("channel %s failed and is left out: %s", self.name, self.error)
 
@@ -162,6 +166,7 @@ class ChannelPool:
         self._record_start(outcomes)
         for channel in self.channels:
             channel.estimate = Estimate(box_xywh.copy(), 1.0) if channel.error is None else None
+            channel.count_failure()
 
     def close(self) -> None:
         """End what trackers hold besides memory, also of one that is still at work, and threads of their own."""
@@ -192,6 +197,7 @@ class ChannelPool:
             else:
                 channel.estimate = None
                 channel.frames_off += 1
+            channel.count_failure()
         self._forget()
 
     def restart(self, channels: list[Channel], image_rgb: ImageRGB, box_xywh: BoxXYWH) -> None:
@@ -204,6 +210,8 @@ class ChannelPool:
         self._record_start(self._tried(channels, image_rgb, box_xywh, again=True, ahead=ahead))
         for channel, (estimate, error) in zip(channels, before, strict=True):
             channel.restarts += channel.error is None
+            if error is None:
+                channel.count_failure()
             # What it said about this frame, or why it could not, still holds.
             channel.estimate, channel.error = estimate, channel.error or error
         if self._begun_on is not None:

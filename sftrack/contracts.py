@@ -134,7 +134,8 @@ class ChannelResult:
         box_xywh: its box, or None where it failed on this frame.
         score: its own confidence in [0, 1], 0 where it failed.
         weight: its share in the fused segmentation, in [0, 1]; the shares of a frame sum to 1 (0 where all channels failed).
-        failures: how many frames it failed on so far (raised, or returned a box that is not finite).
+        failures: on how many frames so far it failed: it could not be started or restarted, raised, or returned something else than a
+            finite box in the frame, a score in [0, 1] and, if any, a mask in [0, 1].
         restarts: how often it was re-initialised from the fused box so far.
         error: why it failed on this frame, in one line, else None.
     """

@@ -345,8 +345,20 @@ def test_a_restart_that_fails_is_a_failure_and_no_restart(pool_of: Callable[...,
     pool.init(IMAGE, BOX)
     pool.restart(pool.channels, IMAGE, BOX)
     one = pool.channels[0]
-    assert (one.failures, one.restarts, one.started) == (2, 0, False)
+    assert (one.restarts, one.started) == (0, False)
     assert one.error is not None
+
+
+def test_failures_are_frames_however_often_a_channel_was_tried_on_them(pool_of: Callable[..., ChannelPool]) -> None:
+    never, once = Scripted([GOOD], failing_inits=9), Scripted([GOOD])
+    pool = pool_of(never=never, once=once)
+    pool.init(IMAGE, BOX)
+    for frame in range(1, 7):
+        pool.update(IMAGE)
+        once.failing_inits = int(frame == 3)
+        if frame == 3:
+            pool.restart(pool.channels, IMAGE, BOX)
+    assert [one.failures for one in pool.channels] == [7, 1]
 
 
 def test_failing_again_and_again_counts_as_being_off(pool_of: Callable[..., ChannelPool]) -> None:

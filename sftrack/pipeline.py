@@ -121,21 +121,22 @@ class SFTracker:
 
     @property
     def started(self) -> bool:
-        """True after the first `init`."""
+        """True after `init`, until one fails in every channel."""
         return self._target is not None
 
     def init(self, image_rgb: ImageRGB, box_xywh: BoxXYWH, *, with_mask: bool = False) -> TrackResult:
         """Start on a frame, `(H, W, 3) uint8` RGB; the result holds the given box, clipped to the frame, with score 1.
 
         Raises:
-            FrameError, BoxError: an image or box that cannot be tracked.
+            FrameError, BoxError: an image or box that cannot be tracked; a running track goes on.
             NotInitialisedError: the tracker was closed.
+            SFTrackError: no channel can start, see `ChannelPool.init`; there is no track then.
         """
         self._check_open()
         checked_image(image_rgb)
         frame_size_wh = (image_rgb.shape[1], image_rgb.shape[0])
         box = checked_box(box_xywh, frame_size_wh)
-        self._frame_size_wh = frame_size_wh
+        self._frame_size_wh, self._target = frame_size_wh, None  # also where no channel can start: the old track is gone
         self._timings_s = {}
         with self._timed("total"):
             with self._timed("channels"):

@@ -31,6 +31,10 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 LARGE = 5_000_000
 """Parameters of a network above which several threads are worth their trouble."""
 
+KEPT_SIZES = 4
+"""For how many sizes of its input a network is kept exported; the one that was not needed for longest goes, and is exported again when it
+is."""
+
 OPSET = 17
 """Version of the ONNX operators; onnxruntime knows it since 1.12."""
 

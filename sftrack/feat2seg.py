@@ -6,7 +6,7 @@ the same crop, so here the picture is encoded once (`encode`), and only what dep
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sftrack.boxes import iou
 from sftrack.contracts import BoxXYWH, ImageRGB, SoftMask
-from sftrack.engine import Array, Engine, fastest_engine, fold
+from sftrack.engine import KEPT_SIZES, Array, Engine, fastest_engine, fold
 from sftrack.feat2seg_net import Feat2Seg, Features
 from sftrack.resampling import block_means
 from sftrack.weights.bundled import bundled_path, load_network
@@ -90,7 +90,7 @@ class Segmenter:
         """The network belongs to the segmenter from then on."""
         self._network = fold(network.eval().requires_grad_(False))
         self._device = device
-        self._engines: dict[tuple[int, int], tuple[Engine, Engine]] = {}
+        self._engines = lru_cache(KEPT_SIZES)(self._new_engines)
 
     @classmethod
     @cache
@@ -114,7 +114,7 @@ class Segmenter:
     def encode(self, crop_rgb: ImageRGB) -> Encoded:
         """What does not depend on the boxes; `decode` goes on with it."""
         height, width = crop_rgb.shape[:2]
-        encoder, _ = self._engines_for((height, width))
+        encoder, _ = self._engines((height, width))
         return Encoded((height, width), encoder.keep(crop_rgb))
 
     def decode(
@@ -144,22 +144,17 @@ class Segmenter:
         rows = [row_of[index] for index in range(len(boxes_xywh))]
         return Segmentations(masks[rows], self._descriptors(encoded, masks)[rows])
 
-    def _engines_for(self, size_hw: tuple[int, int]) -> tuple[Engine, Engine]:
-        """Both halves, for crops of a size; made when the first of them comes."""
-        if size_hw not in self._engines:
-            crop, boxes = torch.zeros(*size_hw, 3, dtype=torch.uint8), torch.zeros(1, *size_hw)
-            encoder, decoder = _Encoder(self._network).eval(), _Decoder(self._network).eval()
-            with torch.no_grad():
-                features = encoder(crop) if self._device == "cpu" else ()
-            self._engines[size_hw] = (
-                fastest_engine(encoder, [crop], self._device),
-                fastest_engine(decoder, [boxes, boxes, *features], self._device),
-            )
-        return self._engines[size_hw]
+    def _new_engines(self, size_hw: tuple[int, int]) -> tuple[Engine, Engine]:
+        """Both halves, for crops of a size."""
+        crop, boxes = torch.zeros(*size_hw, 3, dtype=torch.uint8), torch.zeros(1, *size_hw)
+        encoder, decoder = _Encoder(self._network).eval(), _Decoder(self._network).eval()
+        with torch.no_grad():
+            features = encoder(crop) if self._device == "cpu" else ()
+        return fastest_engine(encoder, [crop], self._device), fastest_engine(decoder, [boxes, boxes, *features], self._device)
 
     def _decode(self, encoded: Encoded, boxes_xywh: NDArray[np.float64], frame_xywh: BoxXYWH) -> SoftMask:
         """Masks `(K, h, w)`."""
-        _, decoder = self._engines_for(encoded.size_hw)
+        _, decoder = self._engines(encoded.size_hw)
         drawn = rasterise(np.concatenate([boxes_xywh, frame_xywh[None]]), encoded.size_hw[::-1])
         return decoder.run(drawn[:-1], drawn[-1:], *encoded.features)[0]
 

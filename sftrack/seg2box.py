@@ -6,7 +6,7 @@ drew, and so learns what the user calls the object: tight or loose, whole or par
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Self
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sftrack.contracts import BoxXYWH, SoftMask
-from sftrack.engine import Engine, fastest_engine, fold
+from sftrack.engine import KEPT_SIZES, Engine, fastest_engine, fold
 from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import rasterise
 
@@ -145,7 +145,7 @@ class BoxReader:
     def __init__(self, network: Seg2Box, device: str = "cpu") -> None:
         """The network belongs to the reader from then on."""
         self._network, self._device = fold(network.eval().requires_grad_(False)), device
-        self._engines: dict[tuple[int, int], Engine] = {}
+        self._engine = lru_cache(KEPT_SIZES)(self._new_engine)
 
     @classmethod
     @cache
@@ -155,16 +155,16 @@ class BoxReader:
 
     def prepare(self, size_wh: tuple[int, int]) -> None:
         """Make what reads maps of a size, which `read` would do when the first of them comes."""
-        size_hw = (size_wh[1], size_wh[0])
-        if size_hw not in self._engines:
-            reader, example = _Reader(self._network, size_hw).eval(), torch.zeros(len(MAP_NAMES), *size_hw)
-            self._engines[size_hw] = fastest_engine(reader, [example], self._device)
+        self._engine((size_wh[1], size_wh[0]))
+
+    def _new_engine(self, size_hw: tuple[int, int]) -> Engine:
+        reader, example = _Reader(self._network, size_hw).eval(), torch.zeros(len(MAP_NAMES), *size_hw)
+        return fastest_engine(reader, [example], self._device)
 
     def read(self, evidence: BoxEvidence) -> tuple[BoxXYWH, float]:
         """The box `(4,)` in pixels of the window that the maps lie in, at least 1 wide and high, and its expected overlap in [0, 1]."""
         height, width = evidence.refined.shape
-        self.prepare((width, height))
-        edges, logit = self._engines[height, width].run(evidence.stacked())
+        edges, logit = self._engine((height, width)).run(evidence.stacked())
         x1, y1, x2, y2 = edges[0].astype(np.float64) * [width, height, width, height]
         box = np.array([x1, y1, max(x2 - x1, 1.0), max(y2 - y1, 1.0)])
         return box, float(expit(float(logit[0])))

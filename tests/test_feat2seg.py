@@ -1,7 +1,9 @@
 """NN_feat2seg: shapes, batching, folding, what it looks at, and that the bundled weights segment."""
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sftrack.boxes import iou
-from sftrack.engine import fold
+from sftrack.engine import KEPT_SIZES, TorchEngine, fold
 from sftrack.feat2seg import ALIKE, Segmentations, Segmenter, distinct_boxes
 from sftrack.feat2seg_net import ColourOdds, Feat2Seg, SharedConv
 from sftrack.weights.bundled import bundled_path, load_network
@@ -143,6 +145,23 @@ def test_boxes_that_are_alike_share_a_segmentation(bundled: Segmenter, crop: np.
     np.testing.assert_array_equal(seen.masks[[2, 3]], seen.masks[:2])
     np.testing.assert_array_equal(seen.descriptors[[2, 3]], seen.descriptors[:2])
     np.testing.assert_allclose(seen.masks[:2], apart.masks, atol=1e-4)
+
+
+def test_only_the_engines_of_the_last_sizes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One segmenter serves a process for ever, and where it sees whole frames each size of frame has engines of its own."""
+    kept: weakref.WeakSet[TorchEngine] = weakref.WeakSet()
+
+    class Engine(TorchEngine):
+        def __init__(self, network: Feat2Seg, _examples: object, device: str) -> None:
+            super().__init__(network, device)
+            kept.add(self)
+
+    monkeypatch.setattr("sftrack.feat2seg.fastest_engine", Engine)
+    segmenter = Segmenter(Feat2Seg((8, 8, 16, 16)))
+    for side in range(16, 16 * (KEPT_SIZES + 4), 16):
+        segmenter.segment(np.zeros((side, 32, 3), np.uint8), BOXES[:1], WHOLE)
+    gc.collect()
+    assert len(kept) == 2 * KEPT_SIZES
 
 
 @pytest.mark.parametrize("size_hw", [(64, 64), (48, 80)], ids=["square", "wide"])

@@ -1,5 +1,8 @@
 """NN_seg2box: always a finite box, and one that follows what the segmentation shows."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftrack.boxes import iou
-from sftrack.engine import fold
+from sftrack.engine import KEPT_SIZES, TorchEngine, fold
 from sftrack.seg2box import MAP_NAMES, SIZE_PX, BoxEvidence, BoxReader, Seg2Box, vote_map, vote_share
 from sftrack.weights.bundled import bundled_path, load_network
 from sftrack.window import rasterise
@@ -43,6 +46,22 @@ def test_empty_and_full_maps_give_a_finite_box(level: float, size_wh: tuple[int,
     assert (box[2:] >= 1.0).all()
     assert (np.abs(box) <= 2.0 * max(size_wh)).all()
     assert 0.0 <= score <= 1.0
+
+
+def test_only_the_engines_of_the_last_sizes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: weakref.WeakSet[TorchEngine] = weakref.WeakSet()
+
+    class Engine(TorchEngine):
+        def __init__(self, network: torch.nn.Module, _examples: object, device: str) -> None:
+            super().__init__(network, device)
+            kept.add(self)
+
+    monkeypatch.setattr("sftrack.seg2box.fastest_engine", Engine)
+    reader = BoxReader(Seg2Box())
+    for side in range(16, 16 * (KEPT_SIZES + 4), 16):
+        reader.prepare((side, 32))
+    gc.collect()
+    assert len(kept) == KEPT_SIZES
 
 
 @pytest.mark.parametrize("shift_xy", [(0, 0), (14, -9), (-20, 12), (22, 22)])

@@ -94,7 +94,8 @@ def create(name: str, *, weights: Weights = None, device: str = "cpu", **params:
     if colon:
         params["tracker"] = tracker
     factory = factory_of(name)
-    known = inspect.signature(factory).parameters
+    signature = inspect.signature(factory)
+    known = signature.parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     names = [key for key, parameter in known.items() if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)]
     settings = [key for key in names if key not in ("weights", "device")]
@@ -110,6 +111,7 @@ def create(name: str, *, weights: Weights = None, device: str = "cpu", **params:
     if "device" in names:
         params.setdefault("device", device)
     try:
-        return factory(**params)
+        signature.bind(**params)
     except TypeError as error:
         raise ConfigError(f"expected other settings for tracker '{name}': {error}") from error
+    return factory(**params)  # a TypeError inside is a mistake of the tracker's

@@ -1,12 +1,37 @@
 """What all trackers of this package do alike: check what comes in, guard the order of calls, keep the box finite and in the frame."""
 
+import math
+from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
 
 from sftrack.boxes import checked_box, checked_image, keep_in_frame, keep_visible
 from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, RegionMask
-from sftrack.errors import NotInitialisedError
+from sftrack.errors import ConfigError, NotInitialisedError
+
+
+def check_numbers(**settings: tuple[float, float, float]) -> None:
+    """Accept settings, by name: the value given, the lowest and the highest that is allowed; none may be infinite.
+
+    Raises:
+        ConfigError: no number, or one out of its range.
+    """
+    for name, (value, low, high) in settings.items():
+        if not (isinstance(value, Real) and low <= value <= high and math.isfinite(value)):
+            limit = f" to {high:g}" if math.isfinite(high) else ""
+            raise ConfigError(f"expected {name} as a number from {low:g}{limit}, got {value!r}")
+
+
+def check_counts(**settings: tuple[int, int]) -> None:
+    """Accept settings, by name: the value given and the lowest that is allowed.
+
+    Raises:
+        ConfigError: no whole number, or a lower one.
+    """
+    for name, (value, low) in settings.items():
+        if not isinstance(value, Integral) or value < low:
+            raise ConfigError(f"expected {name} as a whole number from {low}, got {value!r}")
 
 
 class BoxTracker:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sftrack.boxes import box_around, center_xy
 from sftrack.contracts import BoxXYWH, ImageRGB
 
-from .base import BoxTracker
+from .base import BoxTracker, check_numbers
 from .features import Array, ColourModel, colour_bins
 from .reduction import sample_window
 from .registry import register
@@ -30,6 +30,7 @@ class Colour(BoxTracker):
         size_step: relative change of width or height per frame that is tried.
         inertia: cost of moving by the box's own size, in shares of the score of a perfect box.
         threshold: likelihood above which a pixel speaks for being inside.
+        size_cost: cost of another aspect than the start box's, times `size_step` and the logs of the ratios of width and height.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class Colour(BoxTracker):
         threshold: float = 0.5,
         size_cost: float = 1.0,
     ) -> None:
+        check_numbers(target_px=(target_px, 8, math.inf), reach=(reach, 0, math.inf), inertia=(inertia, 0, math.inf))
+        check_numbers(rate=(rate, 0, 1), size_step=(size_step, 0, 0.5), threshold=(threshold, 0, 1), size_cost=(size_cost, 0, math.inf))
         self._target_px, self._reach, self._rate = target_px, reach, rate
         self._size_step, self._inertia, self._threshold, self._size_cost = size_step, inertia, threshold, size_cost
 

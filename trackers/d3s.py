@@ -88,7 +88,7 @@ class D3S(BoxTracker):
         **learning: Any,  # noqa: ANN401 (see the signature)
     ) -> None:
         self._learning, self._mask_threshold = Learning(**learning), mask_threshold
-        if not 0.0 < mask_threshold < 1.0:
+        if not (isinstance(mask_threshold, (int, float)) and 0.0 < mask_threshold < 1.0):
             raise ConfigError(f"expected mask_threshold between 0 and 1, got {mask_threshold}")
         device = resolve_device(device)
         network, backbone = SegmentationNetwork(), resnet50()

@@ -14,7 +14,7 @@ from sftrack.boxes import box_around, center_xy
 from sftrack.contracts import BoxXYWH, ImageRGB
 
 from .appearance import Appearance
-from .base import BoxTracker
+from .base import BoxTracker, check_counts, check_numbers
 from .features import CELL_PX, Array, ColourModel, colour_bins, gradient_cells
 from .reduction import sample_window
 from .registry import register
@@ -55,6 +55,10 @@ class DCF(BoxTracker):
         min_score: float = 0.5,
         constraint: int = 0,
     ) -> None:
+        check_numbers(window_px=(window_px, 8, math.inf), padding=(padding, 0, math.inf), output_sigma=(output_sigma, 1e-3, math.inf))
+        check_numbers(rate=(rate, 0, 1), colour_rate=(colour_rate, 0, 1), colour_share=(colour_share, 0, 1), min_score=(min_score, 0, 1))
+        check_numbers(scale_step=(scale_step, 1, 2))
+        check_counts(scales=(scales, 1), constraint=(constraint, 0))
         self._window_px, self._padding, self._rate, self._colour_rate = window_px, padding, rate, colour_rate
         self._colour_share, self._output_sigma, self._min_score = colour_share, output_sigma, min_score
         self._scales, self._scale_step, self._constraint = scales, scale_step, constraint

@@ -14,7 +14,7 @@ from sftrack.boxes import box_around, center_xy, keep_in_frame
 from sftrack.contracts import BoxXYWH, ImageRGB
 
 from .appearance import Appearance
-from .base import BoxTracker
+from .base import BoxTracker, check_counts, check_numbers
 from .reduction import sample_window
 from .registry import register
 
@@ -36,6 +36,8 @@ class Flow(BoxTracker):
     def __init__(
         self, *, target_px: float = 56.0, grid: int = 11, reach: float = 1.5, max_error_px: float = 1.0, keeps_aspect: bool = True
     ) -> None:
+        check_numbers(target_px=(target_px, 8, math.inf), reach=(reach, 0, math.inf), max_error_px=(max_error_px, 0, math.inf))
+        check_counts(grid=(grid, 3))
         self._target_px, self._grid, self._reach = target_px, grid, reach
         self._max_error_px, self._keeps_aspect = max_error_px, keeps_aspect
 

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from sftrack.boxes import box_around, center_xy, checked_box
 from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.engine import Engine, fastest_engine, fold
-from sftrack.errors import ConfigError, NotInitialisedError
+from sftrack.errors import NotInitialisedError
 from sftrack.feat2seg_net import Feat2Seg
 from sftrack.mobilenet_v3 import MobileNetV3
 from sftrack.weights.bundled import bundled_path, load_network
 
-from .base import BoxTracker
+from .base import BoxTracker, check_counts, check_numbers
 from .checkpoints import Weights, load_checkpoint, load_into
 from .discriminative.augmentation import Augmentation, Shift, flip
 from .discriminative.box_regression import BoxRegressor, Level
@@ -88,10 +88,8 @@ class Online(BoxTracker):
     """
 
     def __init__(self, *, weights: Weights = None, seed: int = 0, train_skipping: int = 10, caution: float = 0.0) -> None:
-        if not isinstance(train_skipping, int) or train_skipping < 1:
-            raise ConfigError(f"expected train_skipping as a whole number from 1, got {train_skipping}")
-        if not 0.0 <= caution < math.inf:
-            raise ConfigError(f"expected caution as a number from 0, got {caution}")
+        check_counts(train_skipping=(train_skipping, 1))
+        check_numbers(caution=(caution, 0, math.inf))
         self._seed, self._train_skipping, self._caution = checked_seed(seed), train_skipping, caution
         self._engine = _bundled_engine() if weights is None else _engine(weights)
         self._upsampling = upsampling(CELLS, CROP_PX).float()

@@ -5,6 +5,7 @@ of what is inside the box to what was inside it before (`Appearance`). MIL is no
 seeds with the time, so no two runs agree.
 """
 
+import math
 from typing import Any
 
 import cv2
@@ -12,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftrack.contracts import BoxXYWH, ImageRGB
-from sftrack.errors import ConfigError
 
 from .appearance import Appearance
-from .base import BoxTracker
+from .base import BoxTracker, check_counts, check_numbers
 from .reduction import Canvas
 from .registry import register
 
@@ -31,8 +31,7 @@ class OpenCVTracker(BoxTracker):
     takes_floats = False
 
     def __init__(self, *, target_px: float, reach: float) -> None:
-        if target_px < 8 or reach <= 0:
-            raise ConfigError(f"expected target_px >= 8 and reach > 0, got {target_px} and {reach}")
+        check_numbers(target_px=(target_px, 8, math.inf), reach=(reach, 0.5, math.inf))
         self._target_px = target_px
         self._reach = reach
 
@@ -80,6 +79,7 @@ class CSRT(OpenCVTracker):
         padding: float = 3.0,
     ) -> None:
         super().__init__(target_px=target_px, reach=reach)
+        check_counts(template_size=(template_size, 1), scales=(scales, 1), admm_iterations=(admm_iterations, 0))
         params = cv2.TrackerCSRT.Params()
         params.template_size = template_size
         params.number_of_scales = scales
@@ -100,6 +100,7 @@ class KCF(OpenCVTracker):
 
     def __init__(self, *, target_px: float = 64.0, reach: float = 2.0, threshold: float = 0.5) -> None:
         super().__init__(target_px=target_px, reach=reach)
+        check_numbers(threshold=(threshold, 0, 1))
         self._params = cv2.TrackerKCF.Params()
         self._params.detect_thresh = threshold
 

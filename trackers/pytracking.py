@@ -75,8 +75,9 @@ class PyTracking(BoxTracker):
         start_limit_s: float = 300.0,
         device: str = "cpu",
     ) -> None:
-        if not (time_limit_s > 0 and start_limit_s > 0):
-            raise ConfigError(f"expected time_limit_s and start_limit_s above 0, got {time_limit_s} and {start_limit_s}")
+        for limit, value in (("time_limit_s", time_limit_s), ("start_limit_s", start_limit_s)):
+            if not (isinstance(value, (int, float)) and value > 0):
+                raise ConfigError(f"expected {limit} above 0, got {value!r}")
         device = str(device)
         if device.partition(":")[0] not in DEVICES[1:]:
             raise ConfigError(f"expected the device {', '.join(DEVICES[1:])} for PyTracking, got '{device}'")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sftrack.boxes import box_around, center_xy
 from sftrack.contracts import BoxXYWH, ImageRGB
 
-from .base import BoxTracker
+from .base import BoxTracker, check_numbers
 from .reduction import sample_window
 from .registry import register
 
@@ -37,6 +37,8 @@ class Template(BoxTracker):
         rate: float = 0.1,
         first_share: float = 0.5,
     ) -> None:
+        check_numbers(target_px=(target_px, 8, math.inf), reach=(reach, 0, math.inf), inertia=(inertia, 0, math.inf))
+        check_numbers(size_step=(size_step, 0, 1), rate=(rate, 0, 1), first_share=(first_share, 0, 1))
         self._target_px, self._reach, self._size_step = target_px, reach, size_step
         self._inertia, self._rate, self._first_share = inertia, rate, first_share
 

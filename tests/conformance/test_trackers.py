@@ -1,6 +1,7 @@
 """What every registered tracker promises, whoever wrote it."""
 
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from sftrack import engine
 from sftrack.boxes import iou
 from sftrack.contracts import Estimate, Tracker
 from sftrack.errors import BoxError, ConfigError, FrameError, NotInitialisedError
-from sftrack.trackers import create, siamban, siamrpn, tracker_names
+from sftrack.trackers import create, registry, siamban, siamrpn, tracker_names
 from sftrack.weights.checkpoints import read_checkpoint
 from tests.pytracking_checkout import make_checkout
 from tests.stand_ins import small_atom, small_d3s, small_dimp, small_siamese
@@ -220,6 +221,45 @@ def test_unknown_tracker_names_the_nearest() -> None:
 def test_unknown_parameter_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean 'target_px'"):
         create("csrt", target_pixels=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [
+        ("flow", "target_px", 0),
+        ("flow", "grid", 2.5),
+        ("flow", "reach", -1.0),
+        ("template", "target_px", 0.0),
+        ("template", "first_share", 1.5),
+        ("colour", "target_px", math.nan),
+        ("colour", "size_step", "small"),
+        ("dcf", "window_px", -5.0),
+        ("dcf", "window_px", math.inf),
+        ("dcf", "scales", 0),
+        ("dcf", "constraint", -1),
+        ("dcf", "output_sigma", 0.0),
+        ("csrt", "scales", 3.5),
+        ("csrt", "reach", None),
+        ("kcf", "threshold", "0.5"),
+        ("online", "caution", "much"),
+    ],
+)
+def test_a_setting_out_of_its_range_is_one_clear_line(name: str, setting: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"^expected {setting} as a .*number from .*, got ") as refused:
+        create(name, **{setting: value})
+    assert repr(value) in str(refused.value)
+
+
+def test_what_breaks_inside_a_tracker_is_not_blamed_on_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def __init__(self, *, size: int) -> None:
+            len(None)  # type: ignore[arg-type]
+
+    monkeypatch.setitem(registry._registered, "broken", Broken)
+    with pytest.raises(TypeError, match="NoneType"):
+        create("broken", size=1)
+    with pytest.raises(ConfigError, match=r"expected other settings for tracker 'broken': missing a required .*'size'"):
+        create("broken")
 
 
 def test_classical_trackers_take_no_weights() -> None:

@@ -66,8 +66,8 @@ class Learning:
         if self.init_iterations % INIT_STEPS:
             raise ConfigError(f"expected init_iterations as a multiple of the {INIT_STEPS} steps, got {self.init_iterations}")
         for name in ("learning_rate", "hard_negative_learning_rate"):
-            if not 0.0 < getattr(self, name) < 1.0:
-                raise ConfigError(f"expected {name} between 0 and 1, got {getattr(self, name)}")
+            if not (isinstance(value := getattr(self, name), (int, float)) and 0.0 < value < 1.0):
+                raise ConfigError(f"expected {name} between 0 and 1, got {value!r}")
 
 
 def principal_directions(features: Tensor, count: int) -> Tensor:

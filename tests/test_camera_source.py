@@ -13,6 +13,7 @@ import pytest
 
 from sftrack.errors import SourceError, SourceLostError
 from sftrack.sources import CameraSource, open_source
+from sftrack.sources.camera import open_cv2_capture
 from tests.cameras import FakeCapture, camera
 from tests.clips import SIZE_WH, picture
 
@@ -99,6 +100,34 @@ def test_no_real_camera_is_said_in_words(capfd: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SourceError, match="expected a camera at '97', it cannot be opened"):
         open_source(camera="97")
     assert capfd.readouterr().err == ""
+
+
+def test_cameras_opened_at_the_same_time_leave_opencvs_log_level_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the whole process's: who opens second must not take the silence of the first for what it was."""
+    first_is_open, both_are_open, first_is_done = threading.Event(), threading.Event(), threading.Event()
+
+    def slow_capture(address: str, *_: object) -> None:
+        if address == "first":
+            first_is_open.set()
+            assert both_are_open.wait(60.0)
+        else:
+            both_are_open.set()
+            assert first_is_done.wait(60.0)
+
+    monkeypatch.setattr("sftrack.sources.camera.cv2.VideoCapture", slow_capture)
+    before = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    try:
+        first, second = (threading.Thread(target=open_cv2_capture, args=[name]) for name in ("first", "second"))
+        first.start()
+        assert first_is_open.wait(60.0)
+        second.start()
+        first.join()
+        first_is_done.set()
+        second.join()
+        assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_ERROR
+    finally:
+        cv2.utils.logging.setLogLevel(before)
 
 
 def test_close_does_not_wait_for_a_camera_that_hangs() -> None:

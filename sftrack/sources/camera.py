@@ -40,22 +40,44 @@ class Capture(Protocol):
 OpenCapture: TypeAlias = Callable[[int | str], Capture]
 
 
+class _Quiet:
+    """OpenCV says nothing while a thread is inside: it would print several lines for a missing camera; the user gets one of ours.
+
+    Its log level is the whole process's, so it is put back by the last thread of those that open cameras at the same time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = self._level = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._level = cv2.utils.logging.getLogLevel()
+                cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            self._inside += 1
+
+    def __exit__(self, *exc_info: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                cv2.utils.logging.setLogLevel(self._level)
+
+
+_QUIET = _Quiet()
+
+
 def open_cv2_capture(address: int | str) -> Capture:
     """Open a device or an address, with limits on the waiting for a network."""
     # read once by the FFmpeg inside OpenCV, which otherwise writes to the terminal about every lost packet
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    level = cv2.utils.logging.getLogLevel()
-    # OpenCV would print several lines of its own for a missing camera; the user gets one of ours
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
+    with _QUIET:
         if isinstance(address, str):
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
             return cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
         capture = cv2.VideoCapture(address)
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         return capture
-    finally:
-        cv2.utils.logging.setLogLevel(level)
 
 
 def without_secrets(address: int | str) -> str:
@@ -112,8 +134,7 @@ class CameraSource(BaseSource):
         except _LostError as error:
             self._connection.close()
             raise SourceError(f"expected a camera at '{shown}', {error}; check that it is connected and not in use") from error
-        if first is None:
-            raise SourceError(f"camera '{shown}' was closed while it was being opened; open it again")
+        assert first is not None  # nobody can close what is still being made
         super().__init__(f"camera {shown}", first.size_wh, frames_per_second=self._connection.frames_per_second, is_live=True)
         self._first: _Picture | None = first
 

@@ -25,7 +25,7 @@ _STRICT = {"extra": "forbid", "strict": True}
 _RANGES = {
     "crop_size_px": (32, 1024),
     "context": (0.5, 8.0),
-    "sharpness": (0.0, 1000.0),
+    "sharpness": (0.0, 500.0),  # exp(-500) is still a number: no weight may be 0, since all others may be left out
     "window": (1, 100),
     "iterations": (0, 100),
     "unary_power": (0.0, 10.0),

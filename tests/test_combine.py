@@ -5,9 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import softmax
 from torch.nn import functional
 
 from sftrack.combine import FEATURE_NAMES, CombineNet, Combiner, Evidence, agree, fuse, leader, majority
+from sftrack.config import PipelineConfig
 from sftrack.window import rasterise
 
 SIDE = 32
@@ -166,6 +168,15 @@ def test_where_channels_part_the_place_with_most_trust_leads_and_takes_the_weigh
     assert weights.sum() == pytest.approx(1.0)
     assert weights[2] < 0.02
     assert weights[[0, 1, 3]].min() > 0.2
+
+
+def test_channels_that_outvote_the_best_one_have_weight_at_the_highest_sharpness() -> None:
+    """All that the combination believed in may be left out; what remains must still sum to 1."""
+    sharpness, overlaps, most = PipelineConfig(sharpness=500.0).sharpness, np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 1.0])
+    boxes = np.array([[50.0, 50.0, 10.0, 10.0], [0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 10.0, 10.0]])
+    weights = agree(boxes, overlaps * most, softmax(sharpness * overlaps) * most)
+    assert weights[0] == 0.0
+    assert weights.sum() == pytest.approx(1.0)
 
 
 @given(st.lists(st.tuples(any_box, st.floats(0, 1)), min_size=1, max_size=8))

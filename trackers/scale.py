@@ -38,9 +38,8 @@ class ScaleFilter:
         self._denominator: Array
 
     def detect(self, image_rgb: ImageRGB, center: NDArray[np.float64], zoom: float) -> float:
-        """Factor by which the target grew since the last `learn`."""
-        if self._numerator is None:
-            return 1.0
+        """Factor by which the target grew since the last `learn`, without which there is nothing to compare with."""
+        assert self._numerator is not None
         spectrum = self._spectrum(image_rgb, center, zoom)
         product = (np.conj(self._numerator) * spectrum).sum(axis=0) / (self._denominator + self.regularisation * len(spectrum))
         response = np.fft.fftshift(np.fft.irfft(product, n=len(self._factors)))

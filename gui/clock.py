@@ -27,10 +27,10 @@ class Pace:
 
 
 class RateMeter:
-    """Events per second over the last `window` events."""
+    """Events per second over the last 30 events."""
 
-    def __init__(self, window: int = 30) -> None:
-        self._times_s: deque[float] = deque(maxlen=window)
+    def __init__(self) -> None:
+        self._times_s: deque[float] = deque(maxlen=30)
 
     def restart(self) -> None:
         self._times_s.clear()

@@ -58,20 +58,20 @@ def clip_box(boxes_xywh: NDArray[np.float64], frame_size_wh: tuple[int, int]) ->
     return np.concatenate([top_left, np.maximum(bottom_right - top_left, 0.0)], axis=-1)
 
 
-def keep_in_frame(box_xywh: BoxXYWH, frame_size_wh: tuple[int, int], min_visible_px: float = MIN_SIDE_PX) -> BoxXYWH:
-    """The box moved, not cut, so that at least `min_visible_px` of it stay visible in each direction.
+def keep_in_frame(box_xywh: BoxXYWH, frame_size_wh: tuple[int, int]) -> BoxXYWH:
+    """The box moved, not cut, so that at least `MIN_SIDE_PX` of it stay visible in each direction.
 
     Sizes beyond the frame's are reduced to it: the next crop is as large as the box, and an error must not feed itself.
     """
     limits = np.array(frame_size_wh, dtype=np.float64)
     size = np.clip(box_xywh[2:], MIN_SIDE_PX, np.maximum(limits, MIN_SIDE_PX))
-    return keep_visible(np.concatenate([box_xywh[:2] + (box_xywh[2:] - size) / 2.0, size]), frame_size_wh, min_visible_px)
+    return keep_visible(np.concatenate([box_xywh[:2] + (box_xywh[2:] - size) / 2.0, size]), frame_size_wh)
 
 
-def keep_visible(box_xywh: BoxXYWH, frame_size_wh: tuple[int, int], min_visible_px: float = MIN_SIDE_PX) -> BoxXYWH:
-    """The box moved so that at least `min_visible_px` of it (all of a smaller one) stay visible in each direction; its size is kept."""
+def keep_visible(box_xywh: BoxXYWH, frame_size_wh: tuple[int, int]) -> BoxXYWH:
+    """The box moved so that at least `MIN_SIDE_PX` of it (all of a smaller one) stay visible in each direction; its size is kept."""
     size = box_xywh[2:]
-    visible = np.minimum(min_visible_px, size)
+    visible = np.minimum(MIN_SIDE_PX, size)
     return np.concatenate([np.clip(box_xywh[:2], visible - size, np.array(frame_size_wh, dtype=np.float64) - visible), size])
 
 

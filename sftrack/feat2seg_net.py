@@ -12,9 +12,9 @@ from torch.nn import functional
 from sftrack.mobilenet_v3 import MobileNetV3
 
 
-def conv_bn(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
+def conv_bn(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     """Convolution without bias and batch norm, which `fold` merges into one convolution for tracking."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
 

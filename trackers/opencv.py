@@ -73,10 +73,6 @@ class CSRT(OpenCVTracker):
         template_size: int = 200,
         scales: int = 33,
         admm_iterations: int = 4,
-        hog_channels: int = 18,
-        color_names: bool = True,
-        segmentation: bool = True,
-        padding: float = 3.0,
     ) -> None:
         super().__init__(target_px=target_px, reach=reach)
         check_counts(template_size=(template_size, 1), scales=(scales, 1), admm_iterations=(admm_iterations, 0))
@@ -84,10 +80,6 @@ class CSRT(OpenCVTracker):
         params.template_size = template_size
         params.number_of_scales = scales
         params.admm_iterations = admm_iterations
-        params.num_hog_channels_used = hog_channels
-        params.use_color_names = color_names
-        params.use_segmentation = segmentation
-        params.padding = padding
         self._params = params
 
     def _build(self) -> Any:  # noqa: ANN401

@@ -29,20 +29,19 @@ class Entrant:
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def find_entrant(text: str, device: str, pipeline: PipelineConfig | None = None) -> Entrant:
+def find_entrant(text: str, device: str) -> Entrant:
     """What the user means by `--tracker`.
 
     Args:
         text: a preset (`light`, `auto`), a channel of one (`light/flow`), a registered tracker (`nanotrack-v2`), or a settings file
             (`mine.toml`), whose name it then has.
         device: on which it will run (`auto` looks at it).
-        pipeline: settings of the fusion; a settings file has its own.
 
     Raises:
         ConfigError: none of these; the message has the nearest. A tracker that cannot be made with its settings.
         MissingWeightsError: weights that are not here.
     """
-    entrant = _find(text, device, pipeline)
+    entrant = _find(text, device)
     for channel in entrant.channels:
         entries = weights_entries(channel)
         if not entries or any(registry.path_of(entry) is None for entry in entries):  # others are large, and will be made
@@ -59,15 +58,14 @@ def weights_entries(channel: ChannelConfig) -> tuple[registry.WeightsFile, ...]:
     return tuple(entry for entry in registry.entries().values() if names & {entry.name, *entry.aliases})
 
 
-def _find(text: str, device: str, pipeline: PipelineConfig | None) -> Entrant:
-    fusion = pipeline or PipelineConfig()
+def _find(text: str, device: str) -> Entrant:
     if text.endswith(".toml"):
         config = load_config(text)
         channels = config.channels or channels_of(resolve_preset(config.preset, device)[0])
         return Entrant(_folder_name(Path(text).stem), channels, config.pipeline)
     if text == "auto" or text in preset_names():
         name, _ = resolve_preset(text, device)
-        return Entrant(name, channels_of(name), fusion)
+        return Entrant(name, channels_of(name), PipelineConfig())
     preset, _, channel_name = text.partition("/")
     if channel_name and preset in preset_names():
         channels = channels_of(preset)

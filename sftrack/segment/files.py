@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from sftrack.segment.combine import combine
-from sftrack.segment.refine import DEFAULT, Refinement, smooth_in_space, smoothed
+from sftrack.segment.refine import DEFAULT, smooth_in_space, smoothed
 from sftrack.segment.scores import Scorer, Scores
 from sftrack.segment.videos import Video, make_out, read_video
 from sftrack.sinks.masks import write_mask
@@ -21,7 +21,6 @@ def segment_files(
     methods: Sequence[str],
     weights: SFSegPlusPlus | None = None,
     *,
-    settings: Refinement = DEFAULT,
     soft: bool = False,
     progress: Callable[[], object] = lambda: None,
 ) -> Scores | None:
@@ -31,7 +30,6 @@ def segment_files(
         video: from `find_videos`.
         methods: what the methods are called in the scores.
         weights: of several methods; None: their mean.
-        settings: see `Refinement`.
         soft: write soft masks.
         progress: called after every frame.
 
@@ -43,8 +41,8 @@ def segment_files(
     is_empty = True
     if video.out is not None:
         make_out(video.out)
-    for path, (frame, x) in zip(video.frames, smoothed(read_video(video), settings), strict=True):
-        mask = smooth_in_space(frame, combine(frame, x, weights), settings)
+    for path, (frame, x) in zip(video.frames, smoothed(read_video(video)), strict=True):
+        mask = smooth_in_space(frame, combine(frame, x, weights), DEFAULT)
         is_empty = is_empty and not (mask > 0.5).any()
         if video.out is not None:
             write_mask(video.out / f"{path.stem}.png", mask, soft=soft)

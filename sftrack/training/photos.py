@@ -106,11 +106,11 @@ class Sample:
     mask: NDArray[np.float32]
 
 
-def draw_sample(photos: PhotoSet, rng: np.random.Generator, noise: BoxNoise, size_px: int = 128, *, augment: bool = True) -> Sample:
+def draw_sample(photos: PhotoSet, rng: np.random.Generator, noise: BoxNoise, size_px: int = 128) -> Sample:
     """Draw an object and show it as the tracker would: in a crop around a box that is about right."""
     while True:
         item = photos.items[rng.choice(len(photos.items), p=photos.probabilities)]
-        sample = make_sample(photos, item, rng, noise, size_px, augment=augment)
+        sample = make_sample(photos, item, rng, noise, size_px, augment=True)
         if sample is not None:
             return sample
 

@@ -37,9 +37,9 @@ def at_cells(maps: Tensor) -> Tensor:
     return maps[..., ::CELL_PX, ::CELL_PX]
 
 
-def distance_map(size_px: int = CROP_PX) -> Tensor:
-    """Distance of each pixel of a crop from its middle, `(size_px, size_px)`, in pixels; the zero lies at `size_px / 2 - 1`."""
-    offsets = torch.arange(size_px, dtype=torch.float32) - (size_px // 2 - 1)
+def distance_map() -> Tensor:
+    """Distance of each pixel of a crop from its middle, `(CROP_PX, CROP_PX)`, in pixels; the zero lies at `CROP_PX / 2 - 1`."""
+    offsets = torch.arange(CROP_PX, dtype=torch.float32) - (CROP_PX // 2 - 1)
     return torch.hypot(offsets[:, None], offsets[None])
 
 

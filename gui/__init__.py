@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from sftrack.contracts import BoxXYWH, FrameSource, ResultSink
 
-from .display import DisplayError, can_show, require_display, why_not_shown
+from .display import DisplayError, require_display, why_not_shown
 from .roles import TrackerLike, ViewerSummary
 
-__all__ = ["DisplayError", "TrackerLike", "ViewerSummary", "can_show", "require_display", "run_viewer", "why_not_shown"]
+__all__ = ["DisplayError", "TrackerLike", "ViewerSummary", "require_display", "run_viewer", "why_not_shown"]
 
 
 def run_viewer(

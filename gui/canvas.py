@@ -41,7 +41,7 @@ class Canvas(QWidget):
         self._image_rgb: ImageRGB | None = None
         self._qimage: QImage | None = None
         self._mask: QImage | None = None
-        self._banner = ""
+        self.banner = ""
         self._is_choosing = False
         self._drag_from: tuple[float, float] | None = None
         self._drag_to = (0.0, 0.0)
@@ -61,10 +61,6 @@ class Canvas(QWidget):
     @property
     def has_picture(self) -> bool:
         return self._qimage is not None
-
-    @property
-    def banner(self) -> str:
-        return self._banner
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         width, height = self._frame_size_wh
@@ -87,8 +83,8 @@ class Canvas(QWidget):
 
     def set_banner(self, text: str) -> None:
         """The message over the picture; empty for none."""
-        if text != self._banner:
-            self._banner = text
+        if text != self.banner:
+            self.banner = text
             self.update()
 
     def set_choosing(self, is_choosing: bool) -> None:
@@ -150,8 +146,8 @@ class Canvas(QWidget):
         box = self.dragged_box()
         if box is not None:
             paint.draw_drag(painter, self._rect(box), f"{box[2]:.0f} x {box[3]:.0f} px", area)
-        elif self._banner:
-            paint.draw_banner(painter, self._banner, area)
+        elif self.banner:
+            paint.draw_banner(painter, self.banner, area)
 
     def _paint_picture(self, painter: QPainter, picture: QImage) -> None:
         width, height = self._frame_size_wh

@@ -24,11 +24,6 @@ class DisplayError(SFTrackError):
     """No window can be shown: PyQt5, a display, or a library that Qt needs is missing."""
 
 
-def can_show() -> bool:
-    """Whether `run_viewer` can open a window here."""
-    return why_not_shown() is None
-
-
 def require_display() -> None:
     """Raise `DisplayError` with the remedy where no window can be shown."""
     reason = why_not_shown()

@@ -12,6 +12,7 @@ from sftrack.contracts import ImageRGB
 from sftrack.engine import fold, on_device
 from sftrack.errors import ConfigError
 
+from .atom_settings import BLURS, ROTATIONS
 from .augmentation import Augmentation
 from .learned_filter import LearnedFilter
 from .online_filter import gaussian_labels, rms_normalised, upsampled, upsampling
@@ -31,8 +32,8 @@ LABEL_SIGMA_FACTOR = 1.0 / 4.0
 AUGMENTATION = Augmentation(
     shifts=((0.25, 0.25), (-0.25, 0.25), (0.25, -0.25), (-0.25, -0.25), (0.75, 0.75), (-0.75, 0.75), (0.75, -0.75), (-0.75, -0.75)),
     flip=True,
-    blurs=((2, 0.2), (0.2, 2), (3, 1), (1, 3), (2, 2)),
-    rotations=(5, -5, 10, -10, 20, -20, 30, -30, 45, -45, -60, 60),
+    blurs=BLURS,
+    rotations=ROTATIONS,
 )
 MIN_MEMORY = 28
 """The views of the first frame, and one later sample."""

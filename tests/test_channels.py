@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from functools import partial
 from types import SimpleNamespace
 
@@ -320,20 +321,27 @@ def test_a_tracker_that_can_be_moved_is_not_initialised_again(pool_of: Callable[
     assert fixed.forgot == [False, True], "only a frame that it was sent ahead to"
 
 
-def test_only_a_tracker_that_saw_the_next_frame_forgets_it(pool_of: Callable[..., ChannelPool]) -> None:
+def test_only_a_tracker_that_saw_the_next_frame_forgets_it(pool_of: Callable[..., ChannelPool], monkeypatch: pytest.MonkeyPatch) -> None:
     """One that still waits for a thread when it is moved has nothing to forget but what this frame taught."""
-    runs = threading.Event()
+    runs, moves = threading.Event(), threading.Event()
 
     def keep_the_thread() -> None:
         runs.set()
-        time.sleep(0.1)
+        assert moves.wait(60.0)
 
     fixed = Fixed(GOOD)
     pool = pool_of(workers=1, slow=Scripted([GOOD], on_update=keep_the_thread), fixed=fixed)
     pool.init(IMAGE, BOX)
     channel(pool, "slow").seconds = 9.0  # so it begins first
     pool.begin(IMAGE)
-    assert runs.wait(5.0)
+    assert runs.wait(60.0)
+    start = pool._workers.start
+
+    def free_the_thread_for(job: Callable[[], object]) -> Future[object]:
+        moves.set()
+        return start(job)
+
+    monkeypatch.setattr(pool._workers, "start", free_the_thread_for)
     pool.restart([channel(pool, "fixed")], IMAGE, BOX)
     pool.update(IMAGE)
     assert fixed.forgot == [False]
@@ -381,27 +389,30 @@ def test_a_new_start_resets_the_records(pool_of: Callable[..., ChannelPool]) -> 
     assert one.estimate is not None
 
 
-def test_the_slowest_channel_starts_first(pool_of: Callable[..., ChannelPool]) -> None:
+def test_the_slowest_channel_starts_first(pool_of: Callable[..., ChannelPool], monkeypatch: pytest.MonkeyPatch) -> None:
     """It decides when all are done; with fewer threads than channels it must not wait for the others."""
     order: list[str] = []
+    now_s = 0.0
+    monkeypatch.setattr("sftrack.channels.time", SimpleNamespace(perf_counter=lambda: now_s))
 
     def run(name: str, seconds: float) -> Callable[[], None]:
         def work() -> None:
+            nonlocal now_s
             order.append(name)
-            time.sleep(seconds)
+            now_s += seconds
 
         return work
 
     pool = pool_of(
         workers=1,
-        **{name: Scripted([GOOD], on_update=run(name, seconds)) for name, seconds in (("quick", 0.0), ("slow", 0.06), ("middle", 0.02))},
+        **{name: Scripted([GOOD], on_update=run(name, seconds)) for name, seconds in (("quick", 0.0), ("slow", 3.0), ("middle", 1.0))},
     )
     pool.init(IMAGE, BOX)
     pool.update(IMAGE)
     order.clear()
     pool.update(IMAGE)
-    assert order[0] == "slow"
-    assert channel(pool, "slow").seconds >= 0.06
+    assert order == ["slow", "middle", "quick"]
+    assert [channel(pool, name).seconds for name in order] == [3.0, 1.0, 0.0]
 
 
 def test_a_hundred_frames_take_no_more_threads_than_workers(pool_of: Callable[..., ChannelPool]) -> None:

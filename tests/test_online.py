@@ -60,9 +60,10 @@ def test_a_correction_leads_towards_the_target(regressor: BoxRegressor, error: t
     assert left.norm() < 0.5 * wanted.norm() + 0.02
 
 
-def test_a_correction_is_small_far_from_what_was_learned(regressor: BoxRegressor) -> None:
+def test_a_correction_far_from_what_was_learned_is_cut_to_the_largest(regressor: BoxRegressor) -> None:
+    torch.manual_seed(0)
     change = regressor.change([100.0 * torch.randn_like(map_) for map_ in maps(BOX)], BOX)
-    assert change.abs().max() <= MAX_CHANGE
+    assert change.abs().max().item() == pytest.approx(MAX_CHANGE)
 
 
 def test_caution_leaves_corrections_of_what_is_known_and_takes_back_others(regressor: BoxRegressor) -> None:
@@ -243,7 +244,6 @@ def test_nothing_random_is_taken_from_outside(tracker: Online) -> None:
 
 
 def test_both_engines_agree(monkeypatch: pytest.MonkeyPatch, tracker: Online) -> None:
-    pytest.importorskip("onnxruntime")
     clip = straight_clip(10)
     expected, _ = follow(tracker, clip.images_rgb, clip.boxes_xywh[0])
     monkeypatch.setattr(engine, "has_onnxruntime", lambda: False)

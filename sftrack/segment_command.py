@@ -1,6 +1,7 @@
 """`sftrack segment`: refine or combine the masks of videos on disk, and score them."""
 
 import argparse
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -126,8 +127,15 @@ def _learn(videos: "Sequence[Video]", methods: Sequence[str], path: Path) -> Non
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """What the methods are called: their folders' names, or the whole paths where two are the same or one is called like the result."""
+    """What the methods are called: their folders' names, so that weights learned on all videos fit a single one.
+
+    The folders at the end that all have in common (`480p/dog`) are left out, and some before are added where two would have the same name
+    or one would have the result's.
+    """
     from sftrack.segment.files import REFINED
 
-    names = [folder.resolve().name for folder in folders]
-    return names if len({*names, REFINED}) > len(names) else [str(folder.resolve()) for folder in folders]
+    upwards = [folder.resolve().parts[::-1] for folder in folders]
+    alike = itertools.takewhile(lambda parts: len(set(parts)) == 1 < len(parts), zip(*upwards, strict=False))
+    shared = len(list(alike))
+    candidates = ([str(Path(*parts[shared : shared + depth][::-1])) for parts in upwards] for depth in itertools.count(1))
+    return next(names for names in candidates if len({*names, REFINED}) > len(names))

@@ -104,6 +104,41 @@ def test_weights_are_learned_from_the_truth_and_used(segment: RunSegment) -> Non
     assert len(masks_in(Path("out", "one"))) == FRAMES
 
 
+@pytest.mark.parametrize("learned_on", ["{}", "{}/one"])
+def test_weights_are_refused_for_swapped_methods_of_a_single_video(segment: RunSegment, learned_on: str) -> None:
+    """Whether they were learned on all videos or on one: the methods are called the same."""
+    tight, loose = (learned_on.format(method) for method in ("tight", "loose"))
+    frames, gt = (learned_on.format(folder) for folder in ("frames", "gt"))
+    assert segment(f"--masks {tight} --masks {loose} --frames {frames} --gt {gt} --learn w").code == 0
+    rest = "--frames frames/two --gt gt/two --weights w --out out"
+    swapped = segment(f"--masks loose/two --masks tight/two {rest}")
+    assert (swapped.code, Path("out").exists()) == (2, False)
+    assert "in the order of the weights, tight, loose, got loose, tight" in swapped.error
+    assert (segment(f"--masks tight/two --masks loose/two {rest}").err) == ""
+
+
+def test_methods_that_the_weights_do_not_know_are_named_and_a_known_one_in_anothers_place_refused(segment: RunSegment) -> None:
+    SFSegPlusPlus(4, iterations=0, names=("tight", "wide", "flow", "flow")).save(Path("w"))
+    both = "--frames frames/one --weights w --out out"
+    assert (
+        "the weights were learned for 'wide', and are taken for 'loose'"
+        in segment(f"--masks tight --masks loose {both}".replace("/one", "")).error
+    )
+    assert "in the order of the weights, tight, wide, got loose, tight" in segment(f"--masks loose/one --masks tight/one {both}").error
+
+
+def test_headings_tell_methods_apart_however_long_their_names_are(segment: RunSegment) -> None:
+    first, second = "one_of_two_methods_on_DAVIS_2016_480p", "two_of_two_methods_on_DAVIS_2016_480p"
+    for method, folder in (("tight", f"a/480p/{first}"), ("loose", f"b/480p/{second}"), ("loose", f"a/{second}")):
+        shutil.copytree(f"{method}/one", folder)
+    done = segment(f"--masks a/480p/{first} --masks b/480p/{second} --masks a/{second} --frames frames/one --gt gt/one --out out")
+    heading, measures, row, _ = done.out.splitlines()
+    assert heading.split() == [f"480p/{first}", f"480p/{second}", f"a/{second}", "refined"]
+    ends = [[match.end() for match in re.finditer(r"\S+", line)] for line in (heading, measures, row)]
+    assert ends[1] == ends[2][1:], "numbers stand below their measures"
+    assert ends[0] == ends[1][2::3], "which end where their version's name does"
+
+
 def test_soft_masks_have_more_than_two_levels(segment: RunSegment) -> None:
     assert segment("--masks loose/one --frames frames/one --out out --soft").code == 0
     assert len(np.unique(masks_in(Path("out"))[1])) > 10

@@ -1,5 +1,6 @@
 """SFSeg++: one unary map from the masks of several methods and the flow magnitudes, with learned weights (Eq. 9)."""
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import cv2
@@ -10,6 +11,8 @@ from sftrack.errors import WeightsError
 from sftrack.segment.links import LinkedFrame, Plane
 from sftrack.segment.palette import flow_magnitudes
 from sftrack.spectral import FitSettings, SFSegPlusPlus, fit
+
+log = logging.getLogger(__name__)
 
 SHRINK = 8
 """Learning sees maps shrunk by this: a handful of weights needs no more, and it takes seconds."""
@@ -48,14 +51,13 @@ def combine(frame: LinkedFrame, x: Plane, weights: SFSegPlusPlus | None) -> Plan
 
 
 def check_weights(weights: SFSegPlusPlus, methods: int, names: Sequence[str] = ()) -> None:
-    """Refuse weights of another number of methods, or of the same ones in another order, if their names are known, or two sets of them.
+    """Refuse weights of another number of methods, two sets of them, or a method in another's place, where the names are known.
+
+    Methods that the weights do not know may be the same ones in folders of other names: those are taken in their order, and named.
 
     Raises:
         WeightsError: they do not fit.
     """
-    learned = list(weights.names[: -len(FLOWS)])
-    if sorted(learned) == sorted(names) and learned != list(names):
-        raise WeightsError(f"expected the masks in the order of the weights, {', '.join(learned)}, got {', '.join(names)}")
     if not weights.shared:
         raise WeightsError("expected one set of weights, as `sftrack segment --learn` writes them, got one for each of the two maps")
     if weights.channels != methods + 2:
@@ -63,6 +65,12 @@ def check_weights(weights: SFSegPlusPlus, methods: int, names: Sequence[str] = (
             f"expected weights of {methods} methods and two flow magnitudes, got those of {weights.channels - 2}; "
             "give the masks that they were learned with, in the same order"
         )
+    learned = weights.names[: -len(FLOWS)]
+    others = [(name, known) for name, known in zip(names, learned, strict=False) if name != known]
+    if any(name in learned for name, _ in others):
+        raise WeightsError(f"expected the masks in the order of the weights, {', '.join(learned)}, got {', '.join(names)}")
+    for name, known in others:
+        log.warning("the weights were learned for '%s', and are taken for '%s'", known, name)
 
 
 Sample = tuple[torch.Tensor, torch.Tensor]

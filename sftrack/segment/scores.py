@@ -63,18 +63,22 @@ class Table:
         self.rows.append(scores)
         if len(self.rows) > 1:
             return [self._line(video, scores)]
-        headings = [" " * self._width + "".join(f"{version[-22:]:>24s}" for version in scores)]
-        headings.append(" " * self._width + "".join(f"{measure:>8s}" for measure in MEASURES) * len(scores))
-        return [*headings, self._line(video, scores)]
+        measures = "".join(f"{measure:>8s}" for measure in MEASURES)
+        return [
+            self._row("", {version: version for version in scores}),
+            self._row("", dict.fromkeys(scores, measures)),
+            self._line(video, scores),
+        ]
 
     def mean(self) -> str:
         """The last line: the mean over the videos so far."""
         means = {name: np.mean([row[name] for row in self.rows], axis=0) for name in self.rows[0]}
         return self._line("mean", {name: (float(j), float(f), float(t)) for name, (j, f, t) in means.items()})
 
-    @property
-    def _width(self) -> int:
-        return max(map(len, (*self.videos, "mean")))
-
     def _line(self, name: str, scores: Scores) -> str:
-        return f"{name:{self._width}s}" + "".join(f"{100 * value:8.2f}" for values in scores.values() for value in values)
+        return self._row(name, {version: "".join(f"{100 * value:8.2f}" for value in values) for version, values in scores.items()})
+
+    def _row(self, name: str, cells: Mapping[str, str]) -> str:
+        """A cell per version, which is as wide as the version's name needs it."""
+        width = max(map(len, (*self.videos, "mean")))
+        return f"{name:{width}s}" + "".join(f"{cell:>{max(len(version) + 2, 24)}s}" for version, cell in cells.items())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from sftrack.datasets.sequence import image_files, read_mask
 from sftrack.errors import SinkError, SourceError
@@ -100,9 +101,10 @@ MOST_LABELS = 32
 def read_masks(files: Sequence[Path]) -> Iterator[Plane]:
     """The masks of one method on one video, read one at a time as soft masks `(H, W) float32` in [0, 1].
 
-    Coloured pictures, among them the indexed PNGs of DAVIS-2017, are label maps: all that is not black is object. Grey pictures are
-    soft, from 0 to the largest value of their type (0/255 masks are a case of it), unless they hold a few levels only in the whole video
-    (`MOST_LABELS`), none of them above half of that, as in a label map saved as grey levels: then all above 0 is object.
+    Coloured pictures are label maps: all that is not black is object. So are those with colours in their palette, as the indexed PNGs
+    of DAVIS-2017, whichever of them the picture shows. Grey pictures are soft, from 0 to the largest value of their type (0/255 masks are
+    a case of it), unless they hold a few levels only in the whole video (`MOST_LABELS`), none of them above half of that, as in a label
+    map saved as grey levels: then all above 0 is object.
     """
     are_labels = _are_labels(files)
     for path in files:
@@ -128,10 +130,26 @@ def _grey(path: Path) -> Plane:
         raise SourceError(f"expected a mask of 8 or 16 bits, '{path}' has {picture.dtype}; save it as PNG")
     if picture.ndim == 3:
         colours = picture[..., :3]
-        if (colours != colours[..., :1]).any():
+        if _are_colours(colours) or _are_colours(_palette(path)):
             return np.asarray(colours.any(axis=2), dtype=np.float32)
         picture = colours[..., 0]
     return np.asarray(picture / levels, dtype=np.float32)
+
+
+def _are_colours(values: NDArray[np.generic]) -> bool:
+    """Whether any of `(..., 3)` is not grey."""
+    return bool((values != values[..., :1]).any())
+
+
+def _palette(path: Path) -> NDArray[np.uint8]:
+    """The colours `(N, 3)` in the palette of a PNG, of which OpenCV tells only those that are shown; none of any other picture."""
+    encoded = path.read_bytes()
+    if not (encoded.startswith(b"\x89PNG") and encoded[25] == 3):  # the type of colour: a palette
+        return np.zeros((0, 3), np.uint8)
+    at = 8  # chunks of a length (4 bytes), a name (4), so many bytes, and a check sum (4)
+    while encoded[at + 4 : at + 8] not in (b"PLTE", b""):
+        at += 12 + int.from_bytes(encoded[at : at + 4])
+    return np.frombuffer(encoded, np.uint8, int.from_bytes(encoded[at : at + 4]), at + 8).reshape(-1, 3)
 
 
 def read_video(video: Video) -> Iterator[MaskedFrame]:

@@ -111,6 +111,19 @@ def test_steps_in_time_equal_products_with_the_matrix_of_the_graph() -> None:
     np.testing.assert_allclose(np.stack(found).ravel(), expected, atol=2e-3)  # bilinear places in 1/32 of a pixel
 
 
+def test_a_stream_may_use_one_buffer_for_all_frames_and_one_for_all_masks() -> None:
+    images, masks = frames_of(6, 0)
+
+    def in_one_buffer(arrays: list[np.ndarray]) -> Iterator[np.ndarray]:
+        buffer = np.empty_like(arrays[0])
+        for array in arrays:
+            buffer[:] = array
+            yield buffer
+
+    reused = refine(in_one_buffer(images), in_one_buffer(masks), settings=SMALL)
+    np.testing.assert_array_equal(list(reused), list(refine(images, masks, settings=SMALL)))
+
+
 def test_no_video_gives_no_masks_and_one_frame_gives_one() -> None:
     images, masks = frames_of(1, 0)
     assert list(refine([], [])) == []

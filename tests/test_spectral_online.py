@@ -211,6 +211,18 @@ def test_a_moving_window_gives_what_a_resting_one_gives() -> None:
     np.testing.assert_allclose(in_moving, in_rest[y : y + 48, x : x + 48], atol=1e-4)
 
 
+@pytest.mark.parametrize("model", [None, SFSegPlusPlus(2)])
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_a_stream_may_use_one_buffer_for_all_frames(
+    kind: Callable[[np.ndarray], np.ndarray | torch.Tensor], model: SFSegPlusPlus | None
+) -> None:
+    reused, fresh = OnlineSFSeg(4, iterations=2, model=model), OnlineSFSeg(4, iterations=2, model=model)
+    buffer = np.empty((32, 32) if model is None else (2, 32, 32), np.float32)
+    for t in range(6):
+        buffer[:] = disc((8.0 + 2 * t, 16.0))
+        np.testing.assert_array_equal(reused.push(kind(buffer)), fresh.push(buffer.copy()))
+
+
 def test_clear_forgets_the_frames() -> None:
     spectral = OnlineSFSeg(5)
     for _ in range(5):

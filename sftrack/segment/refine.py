@@ -70,7 +70,7 @@ def refine(
     """Refine the masks of one method, or combine those of several, frame by frame; `steps_in_time` frames are read ahead.
 
     Args:
-        frames_rgb: `(H, W, 3) uint8` each.
+        frames_rgb: `(H, W, 3) uint8` each; the next one may be in the same memory.
         masks: per frame the soft or hard mask `(H, W)` in [0, 1], or `(H, W, C)` of C methods.
         weights: of the methods, see `sftrack.segment.learn`; None: their mean.
         settings: see `Refinement`.
@@ -103,7 +103,7 @@ def _checked(frames_rgb: Iterable[ImageRGB], masks: Iterable[Plane]) -> Iterator
             )
         if not (given.min() >= -RANGE_TOLERANCE and given.max() <= 1.0 + RANGE_TOLERANCE):
             raise ValueError(f"expected masks in [0, 1], got {given.min():g} to {given.max():g}; divide masks of 0 and 255 by 255")
-        yield MaskedFrame(image_rgb, given.clip(0.0, 1.0))
+        yield MaskedFrame(image_rgb.copy(), given.clip(0.0, 1.0))  # a stream may fill the same buffers again
 
 
 def smoothed(frames: Iterable[MaskedFrame], settings: Refinement = DEFAULT) -> Iterator[tuple[LinkedFrame, Plane]]:

@@ -86,7 +86,7 @@ class OnlineSFSeg:
         """Add the newest frame and return its refined segmentation.
 
         Args:
-            channels: soft segmentation `(h, w)` in [0, 1], or with a model `(C, h, w)`.
+            channels: soft segmentation `(h, w)` in [0, 1], or with a model `(C, h, w)`; copied.
             window: the part of the frame that it shows, `(h, w)` pixels; None: all of it.
 
         Returns:
@@ -142,7 +142,7 @@ class OnlineSFSeg:
                 "divide masks of 0 and 255 by 255"
             )
         if self._model is None:
-            return array[None]
+            return array[None].copy()  # a stream may fill the same buffer again
         with torch.inference_mode():
             s, f = self._model.maps(torch.from_numpy(array)[None, :, None].to(self._model.w_s))
         maps = s if self._model.shared else torch.cat([s, f])

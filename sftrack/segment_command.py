@@ -106,9 +106,17 @@ def _refine(videos: "Sequence[Video]", methods: Sequence[str], weights: "SFSegPl
 
 def _check_file(path: Path, *, overwrite: bool) -> None:
     """Refuse a file that cannot be written, before the minutes that it takes to learn what goes into it."""
+    refused = ConfigError(f"expected a file in a folder that exists and can be written to as --learn, got '{path}'; choose another place")
+    try:
+        path.stat()
+        is_there = True
+    except FileNotFoundError:
+        is_there = False
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise refused from error
     if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"expected a file in a folder that exists and can be written to as --learn, got '{path}'; choose another place")
-    if path.exists() and not overwrite:
+        raise refused
+    if is_there and not overwrite:
         raise ConfigError(f"'{path}' already exists; give another --learn, or --overwrite to replace it")
 
 

@@ -1,10 +1,10 @@
 """`sftrack segment`: files in, files and a table out, and one line for every mistake."""
 
+import os
 import re
 import shutil
-import struct
-import zlib
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -53,6 +53,19 @@ def segment(data: Path, capfd: pytest.CaptureFixture[str]) -> RunSegment:
 
     run = runner("segment", capfd)
     return lambda flags: run(*flags.split())
+
+
+@pytest.fixture
+def without_privileges(data: Path) -> Iterator[None]:
+    """Not as the administrator, whom no permission keeps out."""
+    if os.geteuid() != 0:
+        yield
+        return
+    nobody = 65534
+    os.chown(data, nobody, nobody)
+    os.seteuid(nobody)
+    yield
+    os.seteuid(0)
 
 
 def masks_in(folder: Path) -> list[np.ndarray]:
@@ -245,6 +258,38 @@ def test_a_mistake_is_one_line_and_exit_code_2(segment: RunSegment, data: Path, 
     assert not Path("out").exists() or not masks_in(Path("out"))
 
 
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (f"--masks {LONG} --frames frames --out out", [f"'{LONG}'", "File name too long"]),
+        (f"--masks loose --frames {LONG} --out out", [f"'{LONG}'", "File name too long"]),
+        (f"{ONE} --out {LONG}", [f"'{LONG}'", "File name too long"]),
+        (f"{ONE} --masks tight/one --weights {LONG} --out out", [f"'{LONG}'", "File name too long"]),
+        (f"{ONE} --masks tight/one --gt gt/one --learn {LONG}", [f"'{LONG}'", "as --learn"]),
+        ("--masks locked/in --frames frames --out out", ["'locked/in'", "Permission denied"]),
+        ("--masks locked --frames frames --out out", ["'locked'", "Permission denied"]),
+        ("--masks loose --frames half --out out", ["half/one", "Permission denied"]),
+        (f"{ONE} --out locked/in", ["'locked/in'", "Permission denied"]),
+        (f"{ONE} --out locked", ["'locked", "Permission denied"]),
+        (f"{ONE} --masks tight/one --weights locked/in --out out", ["'locked/in'", "Permission denied"]),
+        (f"{ONE} --masks tight/one --weights mine --out out", ["'mine'", "Permission denied"]),
+        (f"{ONE} --masks tight/one --gt gt/one --learn locked/in", ["'locked/in'", "as --learn"]),
+    ],
+)
+@pytest.mark.usefixtures("without_privileges")
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions are POSIX's")
+def test_what_may_not_be_opened_is_the_users_to_mend(segment: RunSegment, flags: str, words: list[str]) -> None:
+    for folder in (Path("locked"), Path("half", "one")):
+        folder.mkdir(parents=True, mode=0o000)
+    Path("mine").touch(mode=0o000)
+    done = segment(flags)
+    assert done.code == 2
+    assert [word for word in words if word not in done.error] == [], done.error
+
+
 def test_weights_of_more_methods_are_refused(segment: RunSegment) -> None:
     SFSegPlusPlus(5).save(Path("three.safetensors"))
     done = segment(f"{ONE} --masks tight/one --weights three.safetensors --out out")
@@ -283,34 +328,6 @@ def test_colours_are_labels_and_16_bits_are_soft(tmp_path: Path) -> None:
     np.testing.assert_array_equal(next(read_masks([tmp_path / "label.png"]))[0], [0, 1, 1])
     write(tmp_path / "soft.png", np.uint16([[0, 13107, 65535]]))
     np.testing.assert_allclose(next(read_masks([tmp_path / "soft.png"]))[0], [0, 0.2, 1])
-
-
-def indexed_png(palette_rgb: list[tuple[int, int, int]]) -> bytes:
-    """A picture of the indices 0, 1 and 2 with a palette, which OpenCV does not write."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = struct.pack(">IIBBBBB", 3, 1, 8, 3, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"tIME", bytes(7)), (b"PLTE", bytes(np.ravel(palette_rgb).tolist()))]
-    pixels = (b"IDAT", zlib.compress(bytes([0, 0, 1, 2])))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in (*chunks, pixels, (b"IEND", b"")))
-
-
-@pytest.mark.parametrize(
-    ("palette_rgb", "expected"),
-    [
-        ([(0, 0, 0), (128, 0, 0), (0, 128, 0)], [0.0, 1.0, 1.0]),
-        ([(0, 0, 0), (128, 128, 128), (0, 0, 0), (128, 0, 0)], [0.0, 1.0, 0.0]),
-        ([(0, 0, 0), (64, 64, 64), (191, 191, 191)], [0.0, 64 / 255, 191 / 255]),
-    ],
-    ids=["labels", "a label that is shown in grey", "soft, indexed"],
-)
-def test_a_palette_with_colours_is_that_of_a_label_map_whichever_are_shown(
-    tmp_path: Path, palette_rgb: list[tuple[int, int, int]], expected: list[float]
-) -> None:
-    (tmp_path / "0.png").write_bytes(indexed_png(palette_rgb))
-    np.testing.assert_allclose(next(read_masks([tmp_path / "0.png"]))[0], expected, atol=1e-6)
 
 
 def test_masks_with_other_names_are_matched_in_order_only_where_no_name_agrees(data: Path) -> None:

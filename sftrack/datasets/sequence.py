@@ -167,12 +167,13 @@ def image_files(folder: Path) -> tuple[Path, ...]:
     """The images of a folder in the order of their numbers.
 
     Raises:
-        SourceError: no such folder, or no images in it.
+        SourceError: no such folder, one that cannot be read, or no images in it.
     """
-    if not folder.is_dir():
-        raise SourceError(f"expected a folder of images at {folder}, there is none; is the data set's root right?")
-    # ._0001.jpg, which macOS leaves beside every file on a disk of another system, is no image
-    files = [path for path in folder.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png"} and not path.name.startswith(".")]
+    try:
+        # ._0001.jpg, which macOS leaves beside every file on a disk of another system, is no image
+        files = [path for path in folder.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png"} and not path.name.startswith(".")]
+    except OSError as error:
+        raise SourceError(f"expected a folder of images at {folder}, it cannot be read: {error.strerror}; check the path") from error
     if not files:
         raise SourceError(f"expected images in {folder}, found none")
     return tuple(sorted(files, key=lambda path: (number_of(path), path.stem)))

@@ -1,5 +1,6 @@
 """Videos and their masks on disk: folders of numbered pictures, one video or a folder of videos (as in DAVIS)."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,21 +47,22 @@ def find_videos(masks: Sequence[Path], frames: Path, truth: Path | None = None, 
     one video. Files belong together by their names without suffix, or in their order where no name agrees.
 
     Raises:
-        SourceError: a missing or empty folder, a video or a mask that is missing somewhere, a video too short to be scored.
+        SourceError: a missing, unreadable or empty folder, a video or a mask that is missing somewhere, a video too short to be scored.
     """
-    for folder in (frames, *masks, *([truth] if truth else [])):
-        if not folder.is_dir():
-            raise SourceError(f"expected a folder at '{folder}', there is none; check the path")
-    if not _subfolders(frames):
+    folders = {folder: _subfolders(folder) for folder in (frames, *masks, *([truth] if truth else []))}
+    if not folders[frames]:
         return [_match(frames.resolve().name, frames, list(masks), truth, out)]
-    names = _subfolders(masks[0])
+    names = folders[masks[0]]
     if not names:
         raise SourceError(f"expected a folder of masks per video in '{masks[0]}', as '{frames}' has several videos; found none")
     return [_match(name, frames / name, [folder / name for folder in masks], truth and truth / name, out and out / name) for name in names]
 
 
 def _subfolders(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    try:
+        return sorted(path.name for path in folder.iterdir() if os.path.isdir(path) and not path.name.startswith("."))
+    except OSError as error:
+        raise SourceError(f"expected a folder at '{folder}', it cannot be read: {error.strerror}; check the path") from error
 
 
 def _match(name: str, frames: Path, masks: list[Path], truth: Path | None, out: Path | None) -> Video:
@@ -213,4 +215,4 @@ def make_out(folder: Path) -> None:
 
 
 def _former(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.png")) if folder.is_dir() else []
+    return sorted(folder.glob("*.png")) if os.path.isdir(folder) else []  # Path.is_dir raises where a name is too long

@@ -128,8 +128,12 @@ class SFSegPlusPlus(nn.Module):
         Raises:
             WeightsError: missing or damaged file, or one that `save` did not write.
         """
-        if not Path(path).is_file():
-            raise WeightsError(f"expected a file with SFSeg++ weights at '{path}', found none; write one with SFSegPlusPlus.save")
+        try:
+            Path(path).open("rb").close()  # safetensors says of every file that it cannot open that there is none
+        except OSError as error:
+            raise WeightsError(
+                f"expected a file with SFSeg++ weights at '{path}', it cannot be read: {error.strerror}; write one with SFSegPlusPlus.save"
+            ) from error
         try:
             with safe_open(path, framework="pt") as stored:
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from sftrack.spectral.checks import check_count, check_positive
+from sftrack.spectral.checks import check_count, check_positive, check_volume
 from sftrack.spectral.plusplus import SFSegPlusPlus, focal_dice_loss
 
 Video = tuple[Tensor, Tensor]
@@ -70,7 +70,7 @@ def fit(
     """Train `(B, C, T, H, W) -> (B, T, H, W)` on pieces of videos with the Focal-Dice loss; best epoch's weights, eval mode.
 
     As in the paper (Sec. 5.1.6): AdamW with AMSGrad, ReduceLROnPlateau, sub-videos of 5 frames. Same seed, same result. A progress bar
-    shows on terminals only.
+    shows on terminals only. What ends it early, as Ctrl+C does, leaves the model with the best weights so far, in eval mode.
 
     Args:
         model: `SFSegPlusPlus` or any network of that form, changed in place; computes on its own device.
@@ -79,41 +79,38 @@ def fit(
         settings: see `FitSettings`.
 
     Raises:
-        TypeError, ValueError: no videos, one whose channels and mask do not fit together, or what the model or the loss refuses.
+        TypeError, ValueError: no videos, one whose channels and mask do not fit together or are not in [0, 1], or what the model refuses.
+        RuntimeError: called in `torch.inference_mode()`.
     """
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("expected fit outside of torch.inference_mode(), in which nothing can be learned")
     settings = settings or FitSettings()
-    training = [_checked(video) for video in videos]
-    if not training:
-        raise ValueError("expected at least one video to learn from, got none")
-    if validation is None:
-        halves = [_split(video, settings) for video in training]
-        training, kept = [first for first, _ in halves], [rest for _, rest in halves]
-    else:
-        kept = [_checked(video) for video in validation]
-        if not kept:
-            raise ValueError("expected at least one video for validation, got none; leave it out to use a part of the others")
+    training, kept = _parts(videos, validation, settings)
     generator = torch.Generator().manual_seed(settings.seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=settings.decay, amsgrad=True)
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=settings.plateau)
     result, best = FitResult(), copy.deepcopy(model.state_dict())
     judged = list(_pieces(kept, settings.frames, None))
-    with tqdm(range(settings.epochs), desc="fit", unit="epoch", disable=None) as progress:
-        for epoch in progress:
-            pieces = list(_pieces(training, settings.frames, generator))
-            order = torch.randperm(len(pieces), generator=generator).tolist()
-            batches = [[pieces[index] for index in order[at : at + settings.batch]] for at in range(0, len(order), settings.batch)]
-            model.train()
-            result.training_loss.append(sum(_step(model, optimiser, batch) * len(batch) for batch in batches) / len(pieces))
-            model.eval()
-            with torch.no_grad():
-                result.validation_loss.append(sum(float(_loss(model, piece)) for piece in judged) / len(judged))
-            schedule.step(result.validation_loss[-1])
-            if epoch == 0 or result.validation_loss[-1] < result.validation_loss[result.best_epoch]:
-                result.best_epoch, best = epoch, copy.deepcopy(model.state_dict())
-            progress.set_postfix(training=result.training_loss[-1], validation=result.validation_loss[-1])
-            if epoch - result.best_epoch >= settings.patience:
-                break
-    model.load_state_dict(best)
+    try:
+        with tqdm(range(settings.epochs), desc="fit", unit="epoch", disable=None) as progress:
+            for epoch in progress:
+                pieces = list(_pieces(training, settings.frames, generator))
+                order = torch.randperm(len(pieces), generator=generator).tolist()
+                batches = [[pieces[index] for index in order[at : at + settings.batch]] for at in range(0, len(order), settings.batch)]
+                model.train()
+                result.training_loss.append(sum(_step(model, optimiser, batch) * len(batch) for batch in batches) / len(pieces))
+                model.eval()
+                with torch.no_grad():
+                    result.validation_loss.append(sum(float(_loss(model, piece)) for piece in judged) / len(judged))
+                schedule.step(result.validation_loss[-1])
+                if epoch == 0 or result.validation_loss[-1] < result.validation_loss[result.best_epoch]:
+                    result.best_epoch, best = epoch, copy.deepcopy(model.state_dict())
+                progress.set_postfix(training=result.training_loss[-1], validation=result.validation_loss[-1])
+                if epoch - result.best_epoch >= settings.patience:
+                    break
+    finally:
+        model.load_state_dict(best)
+        model.eval()
     return result
 
 
@@ -140,6 +137,23 @@ def _loss(model: nn.Module, piece: Video) -> Tensor:
     return focal_dice_loss(model(channels), truth)
 
 
+def _parts(videos: Sequence[Video], validation: Sequence[Video] | None, settings: FitSettings) -> tuple[list[Video], list[Video]]:
+    """What to learn from, and what to stop early on; all of it checked, so that nothing is learned before something is refused."""
+    training = [_checked(video) for video in videos]
+    if not training:
+        raise ValueError("expected at least one video to learn from, got none")
+    kept = [_checked(video) for video in validation or ()]
+    if validation is None:
+        halves = [_split(video, settings) for video in training]
+        training, kept = [first for first, _ in halves], [rest for _, rest in halves]
+    if not kept:
+        raise ValueError("expected at least one video for validation, got none; leave it out to use a part of the others")
+    counts = sorted({len(channels) for channels, _ in (*training, *kept)})
+    if len(counts) > 1:
+        raise ValueError(f"expected the same number of channels in all videos, got {' and '.join(map(str, counts))}")
+    return training, kept
+
+
 def _checked(video: Video) -> Video:
     channels, truth = video
     if not (isinstance(channels, Tensor) and isinstance(truth, Tensor)):
@@ -152,6 +166,8 @@ def _checked(video: Video) -> Video:
             f"expected channels (C, T, H, W) and a true mask (T, H, W) of the same length and size, "
             f"got {tuple(channels.shape)} and {tuple(truth.shape)}"
         )
+    check_volume("channels", channels.float(), unit_range=True)
+    check_volume("the true mask", truth.float(), unit_range=True)
     return video
 
 

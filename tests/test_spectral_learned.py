@@ -1,5 +1,6 @@
 """SFSeg++: channels joined by learned weights, and how the weights are learned."""
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -244,6 +245,19 @@ def test_saved_weights_come_back(tmp_path: Path) -> None:
         channels = torch.rand(1, 3, 4, 6, 6)
         with torch.no_grad():
             torch.testing.assert_close(again(channels), model(channels), atol=0.0, rtol=0.0)
+
+
+def test_a_model_with_shared_weights_takes_no_state_with_two_sets() -> None:
+    two, shared = SFSegPlusPlus(2, shared=False), SFSegPlusPlus(2)
+    shared.load_state_dict(two.state_dict())  # the same twice, as of a model that shares them
+    two.w_f.data += 1.0
+    model = copy.deepcopy(nn.Sequential(shared))
+    with pytest.raises(WeightsError, match="got one with two sets; make this model with shared=False"):
+        model.load_state_dict(nn.Sequential(two).state_dict())
+    torch.testing.assert_close(shared.w_s, two.w_s)
+    SFSegPlusPlus(2, shared=False).load_state_dict(two.state_dict())
+    with pytest.raises(RuntimeError, match="Missing key"):
+        SFSegPlusPlus(2).load_state_dict({})
 
 
 def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:

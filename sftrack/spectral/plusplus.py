@@ -1,7 +1,7 @@
 """SFSeg++: the graph's maps as learned combinations of any number of channels, trained through all iterations (paper, Sec. 3.3)."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -66,6 +66,8 @@ class SFSegPlusPlus(nn.Module):
         self.p, self.alpha, self.kernel_size = p, alpha, kernel_size
         self.w_s, self.b_s = _start(channels)
         self.w_f, self.b_f = (self.w_s, self.b_s) if shared else _start(channels)
+        if shared:
+            self.register_load_state_dict_pre_hook(_refuse_two_sets)  # type: ignore[no-untyped-call]
 
     def maps(self, channels: Tensor) -> tuple[Tensor, Tensor]:
         """The unary and the pairwise map `(B, T, H, W)` in [0, 1] of channels `(B, C, T, H, W)`; one and the same if shared."""
@@ -187,6 +189,13 @@ def focal_dice_loss(segmentation: Tensor, truth: Tensor, gamma: float = 0.75) ->
     dice = (2.0 * both + 1.0) / (sizes + 1.0)
     loss: Tensor = (1.0 - dice).clamp_min(1e-6).pow(gamma).mean()
     return loss
+
+
+def _refuse_two_sets(model: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: object) -> None:
+    """Of a state of two sets of weights, a model that shares one would silently take the second for both maps."""
+    pairs = [[state.get(prefix + name) for name in pair] for pair in (("w_s", "w_f"), ("b_s", "b_f"))]
+    if any(one is not None and other is not None and not torch.equal(one, other) for one, other in pairs):
+        raise WeightsError("expected the state of a model with shared weights, got one with two sets; make this model with shared=False")
 
 
 def _start(channels: int) -> tuple[nn.Parameter, nn.Parameter]:

@@ -17,6 +17,7 @@ from sftrack.segment.links import Link, LinkedFrame, MaskedFrame, link_frames
 from sftrack.segment.palette import flow_magnitudes, memberships
 from sftrack.segment.refine import smooth_in_space, smooth_in_time
 from sftrack.spectral import SFSegPlusPlus, power_step
+from sftrack.spectral.checks import GREATEST, LEAST
 from sftrack.spectral.gaussian import gaussian
 from tests.conftest import moving_square
 
@@ -157,8 +158,10 @@ def test_frames_that_do_not_fit_the_first_one_are_refused() -> None:
         list(refine(images, [masks[0], np.stack(masks, axis=2)]))
     with pytest.raises(ValueError, match=r"frames \(32, 40, 3\) and masks .* got \(20, 40, 3\) and \(20, 40\)"):
         list(refine([images[0], images[1][:20]], [masks[0], masks[1][:20]]))
-    with pytest.raises(ValueError, match=r"frames \(H, W, 3\) uint8, got uint8 \(32, 40\)"):
+    with pytest.raises(ValueError, match=r"frames \(H, W, 3\) uint8 of at least 16x16, got uint8 \(32, 40\)"):
         list(refine([images[0][..., 0]], masks[:1]))
+    with pytest.raises(ValueError, match=r"of at least 16x16, got uint8 \(1, 1, 3\)"):
+        list(refine([images[0][:1, :1]], [masks[0][:1, :1]]))
 
 
 def test_masks_may_leave_their_range_by_rounding() -> None:
@@ -173,16 +176,28 @@ def test_masks_may_leave_their_range_by_rounding() -> None:
         ({"steps_in_time": -1}, "steps_in_time to be a whole number of at least 0, got -1"),
         ({"steps_in_space": 1.5}, r"steps_in_space to be a whole number of at least 0, got 1\.5"),
         ({"palette": 0}, "palette to be a whole number of at least 1, got 0"),
-        ({"colour_scale": 0.0}, r"colour_scale above 0, got 0\.0"),
-        ({"flow_scale_px": np.inf}, "flow_scale_px above 0, got inf"),
-        ({"flow_weight": np.nan}, "flow_weight of at least 0, got nan"),
-        ({"p": -0.1}, r"p to be a number of at least 0, got -0\.1"),
+        ({"colour_scale": 0.0}, r"colour_scale to be a number from 1e-09 to 10000, got 0\.0"),
+        ({"flow_scale_px": np.inf}, "flow_scale_px to be a number from .* got inf"),
+        ({"palette_scale": 1e-30}, "palette_scale to be a number from .* got 1e-30"),
+        ({"colour_scale": 1e-30}, "colour_scale to be a number from .* got 1e-30"),
+        ({"flow_weight": np.nan}, r"flow_weight to be a number from 0 to 10000, got nan"),
+        ({"p": -0.1}, r"p to be a number from 0 to 10000, got -0\.1"),
         ({"kernel_px": 4}, "odd kernel size of at least 3, got 4"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(wrong: dict[str, float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Refinement(**wrong)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [*({name: LEAST} for name in ("colour_scale", "flow_scale_px", "palette_scale")), {"flow_weight": GREATEST}, {"p": GREATEST}],
+    ids=str,
+)
+def test_the_greatest_and_the_least_settings_give_masks(limits: dict[str, float]) -> None:
+    for mask in refine(*frames_of(3, 0), settings=Refinement(**limits)):
+        assert 0.0 <= mask.min() <= mask.max() <= 1.0
 
 
 # -- what it does to masks ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -213,12 +214,15 @@ GOOD = torch.full((3, 5, 5), 0.5)
         ({"x": GOOD * math.inf}, ValueError, r"x to be finite"),
         ({"s": GOOD * 255}, ValueError, r"s in \[0, 1\], got values from 127.5 to 127.5; divide masks"),
         ({"f": GOOD - 1}, ValueError, r"f in \[0, 1\], got values from -0.5 to -0.5"),
-        ({"p": -0.1}, ValueError, r"p to be a number of at least 0, got -0.1"),
-        ({"alpha": math.nan}, ValueError, r"alpha to be a number of at least 0, got nan"),
+        ({"p": -0.1}, ValueError, r"p to be a number from 0 to 10000, got -0.1"),
+        ({"alpha": math.nan}, ValueError, r"alpha to be a number from 0 to 10000, got nan"),
         ({"f": GOOD.numpy()}, TypeError, r"f as a torch.Tensor, got ndarray"),
         ({"f": None}, TypeError, r"f as a torch.Tensor, got NoneType"),
-        ({"p": "0.2"}, ValueError, r"p to be a number of at least 0, got '0.2'"),
-        ({"alpha": None}, ValueError, r"alpha to be a number of at least 0, got None"),
+        ({"p": "0.2"}, ValueError, r"p to be a number from 0 to 10000, got '0.2'"),
+        ({"alpha": None}, ValueError, r"alpha to be a number from 0 to 10000, got None"),
+        ({"p": Fraction(1, 5)}, ValueError, r"p to be a number from 0 to 10000, got Fraction\(1, 5\)"),
+        ({"alpha": True}, ValueError, r"alpha to be a number from 0 to 10000, got True"),
+        ({"alpha": 1e300}, ValueError, r"alpha to be a number from 0 to 10000, got 1e\+300"),
         ({"kernel_size": 5}, ValueError, r"a kernel size \(kt, ky, kx\), got 5"),
         ({"kernel_size": (5.0, 5.0, 5.0)}, ValueError, r"odd kernel size of at least 3, got 5.0"),
         ({"kernel_size": (5, 5)}, ValueError, r"a kernel size \(kt, ky, kx\), got \(5, 5\)"),

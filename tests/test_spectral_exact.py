@@ -55,7 +55,7 @@ GOOD = np.full((2, 3, 3), 0.5)
         ({"s": GOOD * 3}, r"s finite and in \[0, 1\], got values from 1.5"),
         ({"f": GOOD * np.nan}, r"f finite and in \[0, 1\], got values from nan"),
         ({"affinity": "gaussian"}, r"'exponential' or 'first_order', got 'gaussian'"),
-        ({"p": -1.0}, r"p to be a number of at least 0"),
+        ({"p": -1.0}, r"p to be a number from 0"),
     ],
 )
 def test_bad_input_of_the_matrix_is_named(change: dict[str, object], message: str) -> None:

@@ -193,7 +193,7 @@ def test_bad_settings_are_named() -> None:
         OnlineSFSeg(iterations=1.5)
     with pytest.raises(ValueError, match="to keep the 'sum' or the 'peak', got 'mean'"):
         OnlineSFSeg(keep="mean")
-    with pytest.raises(ValueError, match="alpha to be a number of at least 0"):
+    with pytest.raises(ValueError, match="alpha to be a number from 0"):
         OnlineSFSeg(alpha=-1.0)
     with pytest.raises(ValueError, match=r"channels of shape \(2, h, w\), got \(8, 8\)"):
         OnlineSFSeg.from_model(SFSegPlusPlus(2)).push(np.zeros((8, 8)))

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sftrack.spectral import exact, power_step, sfseg
+from sftrack.spectral.checks import GREATEST, LEAST
 from sftrack.spectral.iteration import stretch_frames
 from tests.spectral_reference import made, reference, volumes
 
@@ -256,6 +257,15 @@ def test_gradients_flow_through_all_iterations() -> None:
     assert torch.autograd.gradcheck(lambda s, f: sfseg(s, f, iterations=3, binarize_after=1, kernel_size=(3, 3, 3)), (s, f))
 
 
+@pytest.mark.parametrize("mode", ["paper", "official"])
+@pytest.mark.parametrize("limits", [{"p": GREATEST}, {"alpha": GREATEST}, {"slope": GREATEST}, {"slope": LEAST, "p": 0.0, "alpha": 0.0}])
+def test_the_greatest_and_the_least_settings_give_finite_numbers(mode: str, limits: dict[str, float]) -> None:
+    for differentiable in (False, True):
+        s = S[None].clone().requires_grad_(differentiable)
+        result = sfseg(s, F[None], mode=mode, **limits)
+        assert bool(((result >= 0.0) & (result <= 1.0)).all())
+
+
 GOOD = torch.full((3, 5, 5), 0.5)
 
 
@@ -264,14 +274,14 @@ GOOD = torch.full((3, 5, 5), 0.5)
     [
         ({"x0": -GOOD}, "x0 without negative values"),
         ({"x0": 0.0 * GOOD}, "x0 to have values above 0"),
-        ({"slope": "steep"}, "slope above 0, got 'steep'"),
+        ({"slope": "steep"}, "slope to be a number from .* got 'steep'"),
         ({"iterations": True}, "iterations to be a whole number of at least 0, got True"),
         ({"x0": GOOD[:2]}, "x0 to have the shape"),
         ({"iterations": -1}, "iterations to be a whole number of at least 0, got -1"),
         ({"iterations": 2.5}, "iterations to be a whole number of at least 0, got 2.5"),
         ({"binarize_after": -1}, "binarize_after to be a whole number of at least 0, got -1"),
-        ({"slope": 0.0}, "slope above 0, got 0.0"),
-        ({"slope": math.inf}, "slope above 0, got inf"),
+        ({"slope": 0.0}, "slope to be a number from .* got 0.0"),
+        ({"slope": math.inf}, "slope to be a number from .* got inf"),
         ({"mode": "fast"}, "the mode 'paper' or 'official', got 'fast'"),
         ({"s": GOOD * 3}, r"s in \[0, 1\]"),
         ({"f": GOOD * 3}, r"f in \[0, 1\]"),

@@ -1,6 +1,5 @@
 """SFSeg on the masks of a video as a stream: memory does not grow with its length, and no frame depends on where a cut is made."""
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -10,11 +9,12 @@ import numpy as np
 import torch
 
 from sftrack.contracts import RANGE_TOLERANCE, ImageRGB
+from sftrack.flow import MIN_SIDE_PX
 from sftrack.segment.combine import combine
 from sftrack.segment.links import LinkedFrame, MaskedFrame, Plane, link_frames
 from sftrack.segment.palette import appearance, memberships
 from sftrack.spectral import SFSegPlusPlus, power_step
-from sftrack.spectral.checks import check_count, check_positive, check_settings
+from sftrack.spectral.checks import check_count, check_number, check_settings
 
 FAINT = 0.02
 """Of the segmentation: less counts as background when the part of the frame that is worked on is chosen, and bounds the unary map."""
@@ -52,9 +52,8 @@ class Refinement:
             check_count(name, getattr(self, name), at_least)
         check_settings(self.p, 0.0, (3, self.kernel_px, self.kernel_px))
         for name in ("colour_scale", "flow_scale_px", "palette_scale"):
-            check_positive(name, getattr(self, name))
-        if not 0.0 <= self.flow_weight < math.inf:
-            raise ValueError(f"expected flow_weight of at least 0, got {self.flow_weight}")
+            check_number(name, getattr(self, name))
+        check_number("flow_weight", self.flow_weight, at_least=0.0)
 
 
 DEFAULT = Refinement()
@@ -70,7 +69,7 @@ def refine(
     """Refine the masks of one method, or combine those of several, frame by frame; `steps_in_time` frames are read ahead.
 
     Args:
-        frames_rgb: `(H, W, 3) uint8` each; the next one may be in the same memory.
+        frames_rgb: `(H, W, 3) uint8` of at least 16x16 each; the next one may be in the same memory.
         masks: per frame the soft or hard mask `(H, W)` in [0, 1], or `(H, W, C)` of C methods.
         weights: of the methods, see `sftrack.segment.learn`; None: their mean.
         settings: see `Refinement`.
@@ -92,8 +91,10 @@ def _checked(frames_rgb: Iterable[ImageRGB], masks: Iterable[Plane]) -> Iterator
         if image_rgb is None or mask is None:
             fewer, more = ("frames", "masks") if image_rgb is None else ("masks", "frames")
             raise ValueError(f"expected a mask for every frame, got {count} {fewer} and more {more}")
-        if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8:
-            raise ValueError(f"expected frames (H, W, 3) uint8, got {image_rgb.dtype} {image_rgb.shape}")
+        if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or min(image_rgb.shape[:2]) < MIN_SIDE_PX:
+            raise ValueError(
+                f"expected frames (H, W, 3) uint8 of at least {MIN_SIDE_PX}x{MIN_SIDE_PX}, got {image_rgb.dtype} {image_rgb.shape}"
+            )
         given = np.atleast_3d(np.asarray(mask, dtype=np.float32))
         wanted = wanted or (*image_rgb.shape[:2], given.shape[-1])
         if image_rgb.shape[:2] != wanted[:2] or given.shape != wanted or not given.size:
@@ -169,7 +170,8 @@ def smooth_in_space(frame: LinkedFrame, x: Plane, settings: Refinement) -> Plane
             power_step(solution, map_, f, p=settings.p, alpha=len(f) / 2.0, kernel_size=kernel_size)
             for solution, map_ in ((part, unary), (1.0 - part, 1.0 - unary))
         )
-        part = (inside / (inside + outside)).clamp(0.0, 1.0)
+        both = inside + outside  # 0 where a large p leaves nothing of either
+        part = torch.where(both > 0.0, inside / both, part).clamp(0.0, 1.0)
     result = np.zeros_like(x)
     result[rows, columns] = part[0].numpy()
     return result

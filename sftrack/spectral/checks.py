@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sftrack.contracts import RANGE_TOLERANCE
+
+LEAST, GREATEST = 1e-9, 1e4
+"""Limits of settings that must be above 0, and of all: far beyond what can be meant, and what is made of them stays finite in float32."""
 
 Features = Tensor | Sequence[Tensor]
 """One pairwise feature map, or several of the same shape."""
@@ -102,14 +105,13 @@ def check_features(f: Features, like: Tensor) -> tuple[Tensor, ...]:
 
 
 def check_settings(p: float, alpha: float, kernel_size: Sequence[int]) -> None:
-    """Accept the numbers that define the graph: `p` and `alpha` finite and at least 0, three odd kernel sizes of at least 3.
+    """Accept the numbers that define the graph: `p` and `alpha` from 0 to `GREATEST`, three odd kernel sizes of at least 3.
 
     Raises:
         ValueError: anything else.
     """
     for name, value in (("p", p), ("alpha", alpha)):
-        if not (isinstance(value, Real) and 0.0 <= value < math.inf):
-            raise ValueError(f"expected {name} to be a number of at least 0, got {value!r}")
+        check_number(name, value, at_least=0.0)
     if not (isinstance(kernel_size, Sequence) or (isinstance(kernel_size, np.ndarray) and kernel_size.ndim == 1)) or len(kernel_size) != 3:
         raise ValueError(f"expected a kernel size (kt, ky, kx), got {kernel_size!r}")
     for size in kernel_size:
@@ -121,11 +123,11 @@ def check_counts(iterations: int, binarize_after: int, slope: float) -> None:
     """Accept how often to iterate and where the soft binarisation begins.
 
     Raises:
-        ValueError: a negative count, or a slope that is not above 0.
+        ValueError: a negative count, or a slope that `check_number` refuses.
     """
     check_count("iterations", iterations)
     check_count("binarize_after", binarize_after)
-    check_positive("slope", slope)
+    check_number("slope", slope)
 
 
 def check_count(name: str, count: int, at_least: int = 0) -> None:
@@ -138,11 +140,12 @@ def check_count(name: str, count: int, at_least: int = 0) -> None:
         raise ValueError(f"expected {name} to be a whole number of at least {at_least}, got {count!r}")
 
 
-def check_positive(name: str, value: float) -> None:
-    """Accept a finite number above 0.
+def check_number(name: str, value: float, *, at_least: float = LEAST) -> None:
+    """Accept an int or a float, also of NumPy, up to `GREATEST`: what PyTorch and OpenCV compute with, which `bool` and `Fraction` are not.
 
     Raises:
         ValueError: anything else.
     """
-    if not (isinstance(value, Real) and 0.0 < value < math.inf):
-        raise ValueError(f"expected {name} above 0, got {value!r}")
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not (is_number and at_least <= value <= GREATEST):
+        raise ValueError(f"expected {name} to be a number from {at_least:g} to {GREATEST:g}, got {value!r}")

@@ -1,7 +1,6 @@
 """Learning the weights of SFSeg++ from videos with true masks."""
 
 import copy
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from sftrack.spectral.checks import check_count, check_positive, check_volume
+from sftrack.spectral.checks import check_count, check_number, check_volume
 from sftrack.spectral.plusplus import SFSegPlusPlus, focal_dice_loss
 
 Video = tuple[Tensor, Tensor]
@@ -48,9 +47,8 @@ class FitSettings:
         """Refuse what cannot be meant."""
         for name, at_least in (("epochs", 1), ("frames", 1), ("batch", 1), ("patience", 1), ("plateau", 0)):
             check_count(name, getattr(self, name), at_least)
-        check_positive("rate", self.rate)
-        if not (isinstance(self.decay, Real) and 0.0 <= self.decay < math.inf):
-            raise ValueError(f"expected decay of at least 0, got {self.decay!r}")
+        check_number("rate", self.rate)
+        check_number("decay", self.decay, at_least=0.0)
         if not (isinstance(self.validation_share, Real) and 0.0 < self.validation_share < 1.0):
             raise ValueError(f"expected a validation share between 0 and 1, got {self.validation_share!r}")
 

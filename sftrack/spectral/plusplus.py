@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sftrack.errors import WeightsError
-from sftrack.spectral.checks import check_channels, check_count, check_counts, check_positive, check_settings, check_volume
+from sftrack.spectral.checks import check_channels, check_count, check_counts, check_number, check_settings, check_volume
 from sftrack.spectral.gaussian import KernelSize
 from sftrack.spectral.iteration import SLOPE, iterate
 from sftrack.spectral.power import pixel_graph
@@ -177,12 +177,12 @@ def focal_dice_loss(segmentation: Tensor, truth: Tensor, gamma: float = 0.75) ->
         A scalar in [0, 1].
 
     Raises:
-        TypeError, ValueError: other shapes or values, or a gamma that is not above 0.
+        TypeError, ValueError: other shapes or values, or a gamma that is no number above 0.
     """
     check_volume("segmentation", segmentation, unit_range=True)
     truth = truth.to(segmentation) if isinstance(truth, Tensor) else truth
     check_volume("truth", truth, segmentation, unit_range=True)
-    check_positive("gamma", gamma)
+    check_number("gamma", gamma)
     volume = (-3, -2, -1)
     both, sizes = (segmentation * truth).sum(volume), segmentation.sum(volume) + truth.sum(volume)
     # One pixel more on each side: 1 where both are empty. The power's derivative is infinite at 0.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from benchmarks.figures import new_figure, save_figure
 from benchmarks.options import figure_parser
+from sftrack.arguments import at_least
 from sftrack.metrics import jaccard
 from sftrack.spectral import OnlineSFSeg, exact, power_step, sfseg
 from sftrack.spectral.iteration import scale_to
@@ -23,12 +24,14 @@ POWERS = (0.1, 0.2, 0.5)
 """The paper's 0.1 and 0.2, and the 0.5 of its published code."""
 ITERATIONS = 60
 SHOWN = (0, 1, 2, 3, 5, 7, 10, 20, 30, 60)
+JUDGED_FROM = 20
+"""Frame of the online table from which on the window has settled."""
 
 
 def main(arguments: list[str]) -> int:
     """Print the tables and draw the plots."""
     parser = figure_parser("eigenvector", __doc__)
-    parser.add_argument("--frames", type=int, default=100, help="length of the video of the online table")
+    parser.add_argument("--frames", type=at_least(JUDGED_FROM + 1), default=100, help="length of the video of the online table")
     options = parser.parse_args(arguments)
     pin_to_one_thread()
     show_convergence(options.out)
@@ -139,7 +142,7 @@ def show_approximation() -> None:
 def show_online(frames: int) -> None:
     """The online window against the whole video: which frames and iterations are enough (Sec. 4.5)."""
     settings = {"p": 0.1, "alpha": 0.5}
-    judged = range(20, frames)
+    judged = range(JUDGED_FROM, frames)
     for scene, speed in (("resting", 0.0), ("moving", 1.0)):
         soft, _, truth = video((frames, 60, 80), seed=3, speed=speed)
         s = soft.float()
@@ -149,7 +152,7 @@ def show_online(frames: int) -> None:
         def score(found: Sequence[NDArray[np.float32]], truth: NDArray[np.bool_] = truth) -> float:
             return float(np.mean([jaccard(found[t] >= 0.5, truth[t]) for t in judged]))
 
-        print(f"\nonline window, {scene} object, {frames} frames of 60x80, means from frame 20 on; {settings}, kernel 5x5x5")
+        print(f"\nonline window, {scene} object, {frames} frames of 60x80, means from frame {JUDGED_FROM} on; {settings}, kernel 5x5x5")
         print(f"  J of the input {score(s.numpy()):.3f}, of the whole video's segmentation (5 iterations) {score(whole):.3f}")
         starts = "".join(f"{start + ': angle':>14s}{'IoU':>8s}{'J':>8s}" for start in ("cold", "warm"))
         print(f"  {'frames':>8s}{'iterations':>12s}{starts}   (angle and IoU: to the whole video's)")

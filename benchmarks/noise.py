@@ -20,6 +20,7 @@ from torch.nn import functional
 from benchmarks.figures import new_figure, save_figure
 from benchmarks.options import figure_parser
 from benchmarks.recordings import shared_folder
+from sftrack.arguments import at_least
 from sftrack.datasets import read_sequence, sequence_names
 from sftrack.datasets.sequence import image_files, read_mask
 from sftrack.metrics import jaccard
@@ -41,8 +42,8 @@ def main(arguments: list[str]) -> int:
     """Print the tables and draw the weights."""
     parser = figure_parser("noise", __doc__)
     parser.add_argument("--shared", type=Path, help="folder with data/DAVIS and data/published_masks")
-    parser.add_argument("--frames", type=int, default=20, help="first frames of each video that are used")
-    parser.add_argument("--epochs", type=int, default=40, help="at most; training ends when validation gets no better")
+    parser.add_argument("--frames", type=at_least(1), default=20, help="first frames of each video that are used")
+    parser.add_argument("--epochs", type=at_least(1), default=40, help="at most; training ends when validation gets no better")
     options = parser.parse_args(arguments)
     pin_to_one_thread()
     data = shared_folder(options.shared) / "data"

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.figures import FOLDER
+from sftrack.arguments import a_path
 from sftrack.config import resolve_device
 from sftrack.errors import ConfigError
 
@@ -13,8 +14,17 @@ from sftrack.errors import ConfigError
 def figure_parser(name: str, description: str | None) -> argparse.ArgumentParser:
     """The parser of a benchmark, with `--out` for its plots."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=description)
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder for the plots")
+    parser.add_argument("--out", type=_folder, default=FOLDER, help="folder for the plots")
     return parser
+
+
+def _folder(text: str) -> Path:
+    folder = a_path(text)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"expected a folder that exists or can be made, got '{text}': {error.strerror}") from error
+    return folder
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.recordings import shared_folder, start_worker
+from sftrack.arguments import at_least
 from sftrack.segment.combine import Sample, combine, learn, sample
 from sftrack.segment.links import LinkedFrame, Plane
 from sftrack.segment.refine import DEFAULT, smooth_in_space, smoothed
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> int:
     """Print a table per method, and one of the combinations."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks published_masks", description=__doc__)
     parser.add_argument("--shared", type=Path, help="folder with data/DAVIS and data/published_masks")
-    parser.add_argument("--jobs", type=int, default=2, help="videos at a time, one thread each")
+    parser.add_argument("--jobs", type=at_least(1), default=2, help="videos at a time, one thread each")
     options = parser.parse_args(arguments)
     data = shared_folder(options.shared) / "data"
     davis = data / "DAVIS"

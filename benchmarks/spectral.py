@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from benchmarks.figures import new_figure, save_figure
 from benchmarks.options import add_device, device_name, figure_parser, synchronise
+from sftrack.arguments import at_least
 from sftrack.spectral import OnlineSFSeg, exact, power_step, sfseg
 from sftrack.spectral.gaussian import KernelSize, gaussian
 from sftrack.spectral.power import BatchGraph, TensorGraph
@@ -23,6 +24,8 @@ KERNEL: KernelSize = (5, 5, 5)
 P, ALPHA = 0.2, 1.0
 WARM_UP_GPU_S = 0.5
 """A GPU raises its clock only while it works, and runs take 2 ms."""
+SHORTEST = 10
+"""Frames of which the published way filters two."""
 VOLUMES = [(8, 16, 16), (8, 32, 32), (8, 64, 64), (10, 100, 100)]
 """Of which the explicit matrix is built; 100,000 nodes have 10 million entries."""
 LARGER = [(10, 240, 427), (10, 480, 854)]
@@ -32,8 +35,10 @@ LARGER = [(10, 240, 427), (10, 480, 854)]
 def main(arguments: list[str]) -> int:
     """Print both tables and draw the second."""
     parser = figure_parser("spectral", __doc__)
-    parser.add_argument("--frames", type=int, default=20, help="length of the volume of the first table")
-    parser.add_argument("--repeats", type=int, help="runs per row, of which the fastest and the median are shown (default 7, on a GPU 100)")
+    parser.add_argument("--frames", type=at_least(SHORTEST), default=20, help="length of the volume of the first table")
+    parser.add_argument(
+        "--repeats", type=at_least(1), help="runs per row, of which the fastest and the median are shown (default 7, on a GPU 100)"
+    )
     add_device(parser)
     options = parser.parse_args(arguments)
     pin_to_one_thread()
@@ -52,7 +57,7 @@ def show_speed(frames: int, repeats: int) -> None:
     fast, tensors = BatchGraph(s, [f], **graph), TensorGraph(s, [f], **graph)
     double = s.double()
     doubles = BatchGraph(double, [f.double()], **graph)
-    few = slice(0, 10)
+    few = slice(0, SHORTEST)
     published_ms, check = measure(lambda: published_step(s[few], s[few], f[few]), 2, repeats=3)
     difference = float((check - fast.multiply(s[few])[4:6]).abs().max())
     rows = [

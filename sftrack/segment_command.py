@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
 examples:
-  %(prog)s --masks osvos/dog --frames JPEGImages/480p/dog --out refined/dog
+  %(prog)s --masks osvos/dog --frames JPEGImages/480p/dog --out dog
   %(prog)s --masks osvos --frames JPEGImages/480p --gt Annotations/480p --out refined
   %(prog)s --masks osvos --masks rvos --frames JPEGImages/480p --gt Annotations/480p --learn two.safetensors
   %(prog)s --masks osvos --masks rvos --frames JPEGImages/480p --weights two.safetensors --out combined

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SOURCES = ["sftrack", "gui", "trackers", "weights"]
-IMPORT_NAMES = {"opencv-contrib-python-headless": "cv2", "scikit-image": "skimage", "PyQt5": "PyQt5", "vot-trax": "trax"}
+IMPORT_NAMES = {"opencv-contrib-python-headless": "cv2", "scikit-image": "skimage", "pillow": "PIL", "PyQt5": "PyQt5", "vot-trax": "trax"}
 
 
 def distribution_name(requirement: str) -> str:

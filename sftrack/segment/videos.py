@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from sftrack.datasets.sequence import image_files, read_mask
 from sftrack.errors import SinkError, SourceError
@@ -144,14 +145,13 @@ def _are_colours(values: NDArray[np.generic]) -> bool:
 
 
 def _palette(path: Path) -> NDArray[np.uint8]:
-    """The colours `(N, 3)` in the palette of a PNG, of which OpenCV tells only those that are shown; none of any other picture."""
-    encoded = path.read_bytes()
-    if not (encoded.startswith(b"\x89PNG") and encoded[25] == 3):  # the type of colour: a palette
-        return np.zeros((0, 3), np.uint8)
-    at = 8  # chunks of a length (4 bytes), a name (4), so many bytes, and a check sum (4)
-    while encoded[at + 4 : at + 8] not in (b"PLTE", b""):
-        at += 12 + int.from_bytes(encoded[at : at + 4])
-    return np.frombuffer(encoded, np.uint8, int.from_bytes(encoded[at : at + 4]), at + 8).reshape(-1, 3)
+    """The colours `(N, 3)` in a picture's palette, of which OpenCV tells only those that are shown; none where it has no palette."""
+    try:
+        with Image.open(path) as picture:
+            colours = picture.getpalette("RGB")
+    except UnidentifiedImageError:  # of a kind that only OpenCV knows
+        colours = None
+    return np.array(colours or [], np.uint8).reshape(-1, 3)
 
 
 def read_video(video: Video) -> Iterator[MaskedFrame]:

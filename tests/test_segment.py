@@ -14,7 +14,7 @@ from sftrack.metrics import jaccard
 from sftrack.segment import Refinement, learn, refine, sample, smoothed
 from sftrack.segment.combine import check_weights, combine
 from sftrack.segment.links import Link, LinkedFrame, MaskedFrame, link_frames
-from sftrack.segment.palette import flow_magnitudes, memberships
+from sftrack.segment.palette import memberships
 from sftrack.segment.refine import smooth_in_space, smooth_in_time
 from sftrack.spectral import SFSegPlusPlus, power_step
 from sftrack.spectral.checks import GREATEST, LEAST
@@ -237,14 +237,6 @@ def test_edges_in_time_are_cut_where_colours_or_flow_disagree() -> None:
         np.testing.assert_allclose(x[..., 0], mask, atol=1e-3)
 
 
-def test_edges_that_lead_out_of_the_frame_weigh_nothing() -> None:
-    colours, flow = np.zeros((16, 20, 3), np.float32), np.zeros((16, 20, 2), np.float32)
-    flow[..., 0] = 4.0
-    link = Link.between(colours, colours, flow, -flow, **SCALES)
-    assert (link.weight[:, -4:] == 0.0).all()
-    np.testing.assert_allclose(link.weight[:, :-4], 1.0)
-
-
 def test_more_than_four_methods_are_moved_alike() -> None:
     rng = np.random.default_rng(0)
     values, flow = rng.random((16, 20, 6), dtype=np.float32), np.full((16, 20, 2), 1.5, np.float32)
@@ -338,11 +330,3 @@ def test_learned_weights_follow_the_good_method() -> None:
     mean_of = {"learned": combined, "plain": plain}
     means = {name: np.mean([jaccard(m > 0.5, t) for m, t in zip(masks, truths, strict=True)]) for name, masks in mean_of.items()}
     assert means["learned"] > means["plain"] + 0.1
-
-
-def test_flow_magnitudes_lie_in_0_to_1_also_at_the_ends() -> None:
-    images, masks = frames_of(3, 0)
-    for frame in link_frames((MaskedFrame(i, m[..., None]) for i, m in zip(images, masks, strict=True)), **SCALES):
-        for magnitude in flow_magnitudes(frame):
-            assert magnitude.shape == (32, 40)
-            assert 0.0 <= magnitude.min() <= magnitude.max() < 1.0

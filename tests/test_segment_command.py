@@ -16,6 +16,7 @@ from sftrack.segment import files
 from sftrack.segment.videos import find_videos, read_masks, read_video
 from sftrack.sinks.masks import write_mask
 from sftrack.spectral import SFSegPlusPlus
+from tests.conformance.test_sinks import largest_file
 from tests.conftest import Run, moving_square, runner
 
 FRAMES = 4
@@ -106,9 +107,10 @@ def test_masks_that_are_called_like_the_result_are_scored_beside_it(segment: Run
 
 def test_weights_are_learned_from_the_truth_and_used(segment: RunSegment) -> None:
     both = "--masks tight --masks loose --frames frames"
-    learned = segment(f"{both} --gt gt --learn weights.safetensors")
-    assert learned.code == 0, learned.err
+    Path("weights.safetensors").write_text("of a former run")
     assert "already exists" in segment(f"{both} --gt gt --learn weights.safetensors").error
+    learned = segment(f"{both} --gt gt --learn weights.safetensors --overwrite")
+    assert learned.code == 0, learned.err
     assert re.search(r"tight -?[\d.]+, loose -?[\d.]+, flow to the previous frame", learned.out)
     done = segment(f"{both} --gt gt --weights weights.safetensors --out out")
     assert done.code == 0, done.err
@@ -159,14 +161,18 @@ def test_soft_masks_have_more_than_two_levels(segment: RunSegment) -> None:
     assert len(np.unique(masks_in(Path("out"))[1])) > 10
 
 
-def test_a_video_without_any_object_in_its_results_is_named(segment: RunSegment) -> None:
+def test_a_video_without_any_object_in_its_results_is_named_and_one_that_its_object_leaves_is_not(segment: RunSegment) -> None:
     dim = cv2.GaussianBlur(masks_in(Path("loose", "one"))[0], (0, 0), 3.0) // 3
     for index in range(FRAMES):
         write(Path("loose", "one", f"{index:05d}.png"), dim)
+    last = f"{FRAMES - 1:05d}"
+    write(Path("loose", "two", f"{last}.png"), 0 * dim)
+    write(Path("frames", "two", f"{last}.jpg"), np.full((*dim.shape, 3), 255, np.uint8))  # another shot
     done = segment("--masks loose --frames frames --out out")
     assert done.code == 0
     assert "no mask of one has any object in it" in done.error
     assert not any(mask.any() for mask in masks_in(Path("out", "one")))
+    assert [mask.any() for mask in masks_in(Path("out", "two"))] == [True] * (FRAMES - 1) + [False]
 
 
 def test_results_are_replaced_only_when_asked_and_nothing_of_them_stays(segment: RunSegment) -> None:
@@ -199,6 +205,23 @@ def test_ctrl_c_leaves_complete_files(segment: RunSegment, monkeypatch: pytest.M
     assert all(mask.shape == SIZE_WH[::-1] for mask in masks_in(Path("out", "one")))
 
 
+def test_a_full_disk_is_one_line_and_leaves_the_complete_files(segment: RunSegment) -> None:
+    """The first mask is empty and fits, the next one does not."""
+    write(Path("frames", "one", "00000.jpg"), np.full((*SIZE_WH[::-1], 3), 255, np.uint8))  # another shot
+    write(Path("loose", "one", "00000.png"), np.zeros(SIZE_WH[::-1], np.uint8))
+    command = "--masks loose/one --frames frames/one --out out --soft"
+    assert segment(command).code == 0
+    fits, *more = (path.stat().st_size for path in sorted(Path("out").iterdir()))
+    assert fits < min(more)
+    first = masks_in(Path("out"))[0]
+    with largest_file(fits):
+        done = segment(f"{command} --overwrite")
+    assert done.code == 2
+    assert "expected to write 'out/00001.png'" in done.error
+    assert [path.name for path in Path("out").iterdir()] == ["00000.png"]
+    np.testing.assert_array_equal(masks_in(Path("out")), [first])
+
+
 # -- mistakes -----------------------------------------------------------------------------------------------------------------------
 
 ONE = "--masks loose/one --frames frames/one"
@@ -228,6 +251,9 @@ ONE = "--masks loose/one --frames frames/one"
         ("--masks more --frames frames --out out", ["frames/three"]),
         ("--masks loose --masks lone --frames frames --out out", ["lone/two"]),
         ("--masks fewer --frames frames/one --out out", ["3 masks", "4 frames", "'00003'"]),
+        ("--masks renamed --frames frames/one --out out", ["3 masks", "4 frames", "'00000'"]),
+        (f"{ONE} --out tiny/00000.png/out", ["expected to write 'tiny/00000.png/out'"]),
+        (f"{ONE} --masks tight/one --gt gt/one --learn locked/w", ["--learn", "locked/w", "can be written to"]),
         ("--masks small --frames frames/one --out out", ["small", "96x72", "48x36"]),
         ("--masks broken --frames frames/one --out out", ["broken/00002.png", "no picture"]),
         ("--masks loose/one --frames broken --out out", ["broken/00002.png", "no picture"]),
@@ -235,12 +261,20 @@ ONE = "--masks loose/one --frames frames/one"
         ("--masks short --frames short --gt short --out out", ["at least 3 frames", "got 2"]),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(segment: RunSegment, data: Path, flags: str, words: list[str]) -> None:
+def test_a_mistake_is_one_line_and_exit_code_2(
+    segment: RunSegment, data: Path, flags: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("empty").mkdir()
+    Path("locked").mkdir(mode=0o500)
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked" and access(path, mode))  # root may write anywhere
     shutil.copytree("loose/one", "more/three")
     shutil.copytree("loose/one", "lone/one")
     shutil.copytree("loose/one", "fewer")
     Path("fewer", "00003.png").unlink()
+    shutil.copytree("fewer", "renamed")
+    for path in sorted(Path("renamed").iterdir()):
+        path.rename(path.with_stem(f"mask{path.stem}"))
     shutil.copytree("loose/one", "small")
     write(Path("small", "00001.png"), np.zeros((36, 48), np.uint8))
     shutil.copytree("loose/one", "broken")
@@ -308,10 +342,11 @@ def test_weights_of_more_methods_are_refused(segment: RunSegment) -> None:
         ([0, 1], [0.0, 1.0]),
         ([0, 1, 2, 20], [0.0, 1.0, 1.0, 1.0]),
         ([0, 51, 204], [0.0, 0.2, 0.8]),
-        (list(range(0, 120, 3)), [level / 255 for level in range(0, 120, 3)]),
+        (list(range(32)), [0.0] + [1.0] * 31),
+        (list(range(33)), [level / 255 for level in range(33)]),
     ],
 )
-def test_grey_masks_are_soft_unless_they_hold_few_levels_and_none_above_one_half(
+def test_grey_masks_are_soft_unless_they_hold_at_most_32_levels_and_none_above_one_half(
     tmp_path: Path, levels: list[int], expected: list[float]
 ) -> None:
     write(tmp_path / "0.png", np.zeros((2, len(levels)), np.uint8))
@@ -328,6 +363,14 @@ def test_colours_are_labels_and_16_bits_are_soft(tmp_path: Path) -> None:
     np.testing.assert_array_equal(next(read_masks([tmp_path / "label.png"]))[0], [0, 1, 1])
     write(tmp_path / "soft.png", np.uint16([[0, 13107, 65535]]))
     np.testing.assert_allclose(next(read_masks([tmp_path / "soft.png"]))[0], [0, 0.2, 1])
+
+
+def test_hidden_folders_are_no_videos(data: Path) -> None:
+    """File managers and network drives leave them beside and in the folders of videos."""
+    for folder in ("frames/.thumbnails", "loose/.thumbnails", "frames/one/.thumbnails"):
+        Path(folder).mkdir()
+    assert [video.name for video in find_videos([Path("loose")], Path("frames"))] == ["one", "two"]
+    assert [video.name for video in find_videos([Path("loose/one")], Path("frames/one"))] == ["one"]
 
 
 def test_masks_with_other_names_are_matched_in_order_only_where_no_name_agrees(data: Path) -> None:

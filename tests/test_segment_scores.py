@@ -44,7 +44,8 @@ def test_every_version_has_the_scores_that_its_masks_have(
             write(Path("gt", video, name), np.uint8(255) * truth)
             write(Path("noisy", video, name), np.uint8(255) * noisy(truth, first_seed + index))
             write(Path("late", video, name), np.uint8(255) * wanted[max(index - 1 - first_seed, 0)])
-    done = runner("segment", capfd)(*"--masks noisy --masks late --frames frames --gt gt --out out".split())
+    flags = "--masks noisy --masks late --frames frames --gt gt --out out"
+    done = runner("segment", capfd)(*flags.split())
     assert done.code == 0, done.err
     heading, _, *rows = done.out.splitlines()
     assert heading.split() == [*METHODS, "refined"]

@@ -60,11 +60,13 @@ def test_boundary_is_the_line_of_pixels_before_a_change() -> None:
     np.testing.assert_array_equal(boundary(rectangle(2, 2, 2, 2, (6, 6))), expected)
 
 
-@pytest.mark.parametrize(("shift", "value"), [(0, 1.0), (1, 1.0), (2, 1.0), (3, 0.0)])
-def test_long_edges_match_up_to_the_tolerance_and_not_beyond(shift: int, value: float) -> None:
-    """Bands from the top to the bottom of the frame: all boundary pixels lie on two vertical lines, `shift` pixels apart."""
-    assert math.ceil(0.008 * math.hypot(120, 160)) == 2
-    assert boundary_f(rectangle(40 + shift, 0, 60, 120), rectangle(40, 0, 60, 120)) == value
+@pytest.mark.parametrize(("size_hw", "tolerance_px"), [((120, 160), 2), ((90, 120), 2), ((480, 854), 8)])
+def test_long_edges_match_up_to_0_8_percent_of_the_diagonal_rounded_up_and_not_beyond(size_hw: tuple[int, int], tolerance_px: int) -> None:
+    """Bands from the top to the bottom of the frame: all boundary pixels lie on two vertical lines. 0.8 % are 1.6, 1.2 and 7.8 pixels."""
+    truth = rectangle(40, 0, 60, size_hw[0], size_hw)
+    for shift in (0, 1, tolerance_px):
+        assert boundary_f(rectangle(40 + shift, 0, 60, size_hw[0], size_hw), truth) == 1.0
+    assert boundary_f(rectangle(40 + tolerance_px + 1, 0, 60, size_hw[0], size_hw), truth) == 0.0
 
 
 def test_precision_and_recall_combine_to_their_harmonic_mean() -> None:
@@ -76,6 +78,12 @@ def test_precision_and_recall_combine_to_their_harmonic_mean() -> None:
 def test_tolerance_can_be_given_in_pixels() -> None:
     assert boundary_f(rectangle(45, 0, 60, 120), rectangle(40, 0, 60, 120), tolerance=5) == 1.0
     assert boundary_f(rectangle(45, 0, 60, 120), rectangle(40, 0, 60, 120), tolerance=4) == 0.0
+
+
+def test_pixels_that_are_exactly_as_far_apart_as_the_tolerance_match() -> None:
+    """Also where float32 holds a little more than that: single pixels 1 pixel right and 2 below, whose boundaries are blocks of 2x2."""
+    assert boundary_f(rectangle(11, 12, 1, 1), rectangle(10, 10, 1, 1), tolerance=np.hypot(1, 2)) == 1.0
+    assert boundary_f(rectangle(11, 12, 1, 1), rectangle(10, 10, 1, 1), tolerance=2.2) == 0.75
 
 
 @given(masks, masks, st.integers(1, 4))

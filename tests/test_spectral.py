@@ -114,10 +114,10 @@ def test_the_fast_form_equals_the_tensor_form(
     torch.testing.assert_close(fast.multiply(x, start, stop), fast.multiply(x)[start:stop], atol=0.0, rtol=0.0)
 
 
-def test_stripes_leave_no_seam() -> None:
-    """A frame that is worked on in several stripes, the last of them thin, is filtered as a whole."""
-    width = STRIPE_PIXELS // 64
-    x, s, f = volumes(4, 3, (3, 2 * 64 + 1, width), torch.float32)
+@pytest.mark.parametrize("size_hw", [(2 * 64 + 1, STRIPE_PIXELS // 64), (9, STRIPE_PIXELS + 1)])
+def test_stripes_leave_no_seam(size_hw: tuple[int, int]) -> None:
+    """A frame that is worked on in several stripes, the last of them thin, or whose rows are too long for one, is filtered as a whole."""
+    x, s, f = volumes(4, 3, (3, *size_hw), torch.float32)
     graph = {"p": 0.2, "alpha": 1.0, "kernel_size": (3, 7, 3)}
     torch.testing.assert_close(BatchGraph(s, [f], **graph).multiply(x), TensorGraph(s, [f], **graph).multiply(x), atol=2e-6, rtol=1e-6)
 
@@ -166,6 +166,28 @@ def test_gradients_equal_finite_differences(channels: int) -> None:
 
     assert torch.autograd.gradcheck(step, inputs)
     assert torch.autograd.gradgradcheck(step, inputs)
+
+
+@pytest.mark.parametrize("operation", [partial(power_step, p=0.3, alpha=0.7), lambda x, s, f: sfseg(s, f, x0=x)])
+def test_each_input_has_the_gradient_that_it_has_among_all(operation: Callable[..., torch.Tensor]) -> None:
+    """Whichever of them is learned, and the others are data."""
+    inputs = volumes(1, 3, (3, 4, 3))
+    together = [volume.clone().requires_grad_() for volume in inputs]
+    for index, expected in enumerate(torch.autograd.grad(operation(*together).square().sum(), together)):
+        alone = inputs[index].clone().requires_grad_()
+        [found] = torch.autograd.grad(operation(*inputs[:index], alone, *inputs[index + 1 :]).square().sum(), alone)
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.2, 1.0])
+def test_values_that_rounding_took_below_zero_count_as_zero(p: float) -> None:
+    x, s, f = volumes(6, 3, (3, 5, 4), torch.float32)
+    below = s.clone()
+    s[1, 2], below[1, 2] = 0.0, -1e-7
+    graph = {"p": p, "alpha": 0.5, "kernel_size": (3, 3, 3)}
+    for form in (BatchGraph, TensorGraph):
+        torch.testing.assert_close(form(below, [f], **graph).multiply(x), form(s, [f], **graph).multiply(x), atol=0.0, rtol=0.0)
+    np.testing.assert_array_equal(exact.adjacency(below, f, **graph).toarray(), exact.adjacency(s, f, **graph).toarray())
 
 
 def test_a_unary_map_of_zero_has_a_finite_gradient() -> None:

@@ -241,7 +241,7 @@ def test_saved_weights_come_back(tmp_path: Path) -> None:
             model.w_s += torch.rand(3)
         model.save(tmp_path / "weights.safetensors")
         again = SFSegPlusPlus.load(tmp_path / "weights.safetensors")
-        assert (again.shared, again.names) == (shared, ("a", "b, c", "d"))
+        assert (again.shared, again.names, again.training) == (shared, ("a", "b, c", "d"), False)
         channels = torch.rand(1, 3, 4, 6, 6)
         with torch.no_grad():
             torch.testing.assert_close(again(channels), model(channels), atol=0.0, rtol=0.0)

@@ -128,7 +128,7 @@ def test_the_papers_form_stays_in_range_even_with_negative_affinities(
     s, f = torch.rand(2, 4, 6, 7, generator=torch.Generator().manual_seed(seed))
     result = sfseg(s, f, iterations=iterations, binarize_after=binarize_after, alpha=alpha)
     assert float(result.min()) >= 0.0
-    assert float(result.max()) <= 1.0 + 1e-6
+    assert float(result.max()) <= 1.0
 
 
 @pytest.mark.parametrize("strength", [0.3, 1.0])
@@ -183,6 +183,8 @@ def test_an_empty_frame_stays_empty_in_the_papers_form() -> None:
     [
         # Two parts without a link between them: the eigenvector is the strong one, and the weak one fades beyond what float32 holds.
         ({"p": 1.0, "iterations": 60}, range(8, 14)),
+        # The same when it is binarised: the weak part's sums are so small by then that dividing by them is infinite.
+        ({"p": 1.0, "iterations": 33, "binarize_after": 31}, []),
         # Each pixel unlike all its neighbours: they push each other below 0.
         ({"alpha": 1000.0, "f": torch.rand(14, 20, 20, generator=torch.Generator().manual_seed(0))}, []),
     ],
@@ -212,7 +214,7 @@ def test_a_start_may_be_given() -> None:
 
 def test_the_scale_of_the_start_does_not_matter() -> None:
     s, f, x0 = volumes(8, 3, (2, 4, 8, 8), torch.float32)
-    for scale in (1e-30, 1e30):
+    for scale in (1e-30, 1e30, torch.tensor([1e-30, 1e30])[:, None, None, None]):
         torch.testing.assert_close(sfseg(s, f, x0=scale * x0), sfseg(s, f, x0=x0))
 
 
@@ -274,6 +276,7 @@ GOOD = torch.full((3, 5, 5), 0.5)
     [
         ({"x0": -GOOD}, "x0 without negative values"),
         ({"x0": 0.0 * GOOD}, "x0 to have values above 0"),
+        ({"s": torch.stack([GOOD, GOOD]), "x0": torch.stack([GOOD, 0.0 * GOOD])}, "x0 to have values above 0"),
         ({"slope": "steep"}, "slope to be a number from .* got 'steep'"),
         ({"iterations": True}, "iterations to be a whole number of at least 0, got True"),
         ({"x0": GOOD[:2]}, "x0 to have the shape"),

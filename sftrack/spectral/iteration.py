@@ -36,7 +36,7 @@ def sfseg(
 
     `paper`: every iteration is `power_step`, negative values set to 0, L2 norm over the volume (Eq. 8); from iteration
     `binarize_after + 1` on, soft binarisation. As the eigenvector has no scale, each frame is scaled to the sum that `s` has in it before
-    that, so that the object neither grows nor shrinks. A hard mask is then the result >= 0.5. Without binarisation the result is the
+    that, so that the object neither grows nor shrinks. A hard mask is then the result > 0.5. Without binarisation the result is the
     iterate, which comes nearer to the eigenvector with every step; it is scaled as a whole to the sum of `s`, or less, to a peak of 1.
 
     `official`: the numbers of the published code. Frames nearer than `2 * (kt // 2)` to either end are not filtered; after each

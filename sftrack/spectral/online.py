@@ -90,7 +90,7 @@ class OnlineSFSeg:
             window: the part of the frame that it shows, `(h, w)` pixels; None: all of it.
 
         Returns:
-            `(h, w) float32` in [0, 1]; a hard mask is the result >= 0.5.
+            `(h, w) float32` in [0, 1]; a hard mask is the result > 0.5.
 
         Raises:
             ValueError: another shape than the window's or, without one, than the frame before; not finite, or outside [0, 1].

@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import av
@@ -100,37 +100,45 @@ class VideoFileSource(BaseSource):
 
     def _decode_from(self, start_frame: int) -> Iterator[av.VideoFrame]:
         """Decoded pictures from `start_frame` on; `self._index` is the position of the last one."""
-        self._index, target_pts, skip = -1, None, start_frame
+        self._index, pictures = -1, self._attempts()
         if start_frame:
-            all_pts = _presentation_times(self._container, self._stream)
-            if all_pts is not None and start_frame >= len(all_pts):
-                raise _no_frames(self._path, start_frame)
-            try:
-                if all_pts is not None:
-                    self._container.seek(all_pts[start_frame], stream=self._stream, backward=True)
-                    self._index, target_pts, skip = start_frame - 1, all_pts[start_frame], 0
-            except av.FFmpegError:
-                logger.debug("cannot seek in %s", self._path, exc_info=True)
-            if target_pts is None:
-                # without time stamps only counting from the beginning is reliable, and such files can seldom be rewound
+            sought = self._sought(start_frame)
+            if sought is not None:
+                self._index, pictures = start_frame - 1, sought
+            else:
+                # only counting from the beginning is reliable, and files without time stamps can seldom be rewound
                 self._container.close()
                 self._container = _open(self._path)
                 self._stream = _first_video_stream(self._container, self._path)
-        return self._pictures(skip, target_pts)
-
-    def _pictures(self, skip: int, target_pts: int | None) -> Iterator[av.VideoFrame]:
-        for decoded in self._attempts():
-            if target_pts is not None and (decoded is None or decoded.pts is None or decoded.pts < target_pts):
-                continue
-            target_pts = None
+                pictures = self._attempts()
+        for decoded in pictures:
             self._index += 1
             if decoded is None:
                 self._count_failure(f"frame {self._index} cannot be decoded; left out")
-            elif self._index >= skip:
+            elif self._index >= start_frame:
                 yield decoded
         missing = self._stream.frames - self._index - 1
         if self._stream.frames and missing > HEADER_SLACK_FRAMES:
             self._count_failure(f"ends after {self._index + 1} of {self._stream.frames} frames (truncated?)", frames=missing)
+
+    def _sought(self, start_frame: int) -> Iterator[av.VideoFrame | None] | None:
+        """What `_attempts` gives from `start_frame` on; None where seeking does not lead there."""
+        all_pts = _presentation_times(self._container, self._stream)
+        if all_pts is None:
+            return None
+        if start_frame >= len(all_pts):
+            raise _no_frames(self._path, start_frame)
+        try:
+            self._container.seek(all_pts[start_frame], stream=self._stream, backward=True)
+        except av.FFmpegError:
+            logger.debug("cannot seek in %s", self._path, exc_info=True)
+            return None
+        attempts = self._attempts()
+        for decoded in attempts:
+            if decoded is not None and decoded.pts is not None and decoded.pts >= all_pts[start_frame]:
+                # in MPEG-TS, MPEG-PS and some AVI the seek may end behind it
+                return chain([decoded], attempts) if decoded.pts == all_pts[start_frame] else None
+        return None
 
     def _attempts(self) -> Iterator[av.VideoFrame | None]:
         """Each decoded picture, None for each one that is damaged."""

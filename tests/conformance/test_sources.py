@@ -35,7 +35,9 @@ KINDS: dict[str, Callable[[Path], Kind]] = {
     "mp4": lambda folder: Kind(lambda **k: VideoFileSource(clips.good_video(folder / "a.mp4"), **k)),
     "mkv": lambda folder: Kind(lambda **k: VideoFileSource(clips.good_video(folder / "a.mkv"), **k)),
     "avi": lambda folder: Kind(
-        lambda **k: VideoFileSource(clips.write_video(folder / "a.avi", map(picture, range(COUNT)), codec="mpeg4", options={"bf": "2"}), **k)
+        lambda **k: VideoFileSource(
+            clips.write_video(folder / "a.avi", map(picture, range(COUNT)), codec="mpeg4", options={"bf": "2"}), **k
+        )
     ),
     "ts": lambda folder: Kind(lambda **k: VideoFileSource(clips.good_video(folder / "a.ts"), **k)),
     "folder": lambda folder: Kind(lambda **k: FrameFolderSource(clips.image_folder(folder / "a"), **k), rate=None),

@@ -1,6 +1,7 @@
 """The main window: joins canvas, status bar and keys to the worker. It decides nothing about tracking."""
 
 import time
+from dataclasses import replace
 
 from PyQt5.QtCore import QSize, Qt, QTimer, pyqtSignal
 from PyQt5.QtGui import QCloseEvent, QColor, QKeySequence, QPalette, QResizeEvent
@@ -152,6 +153,8 @@ class ViewerWindow(QMainWindow):
             self._show_info()
 
     def _show_info(self) -> None:
+        if self._snapshot is not None and self.worker.phase is Phase.ENDED and self.worker.reached_end:
+            self._snapshot = replace(self._snapshot, last_index=self._snapshot.frame.index)  # what was expected came from the header
         self.status.show_info(words.info_text(self.worker.source, self._snapshot))
         result = self._snapshot.result if self._snapshot is not None else None
         if result is None:

@@ -68,6 +68,13 @@ def test_frames_are_numbered_as_in_the_source_where_tracking_begins_late(qtbot: 
     qtbot.waitUntil(lambda: "frame 119 / 119" in window.status.info.full_text)
 
 
+def test_at_the_end_the_last_frame_is_the_last_whatever_the_header_had_promised(qtbot: QtBot, open_window: OpenWindow) -> None:
+    source = FakeSource(20)
+    source.frame_count = 254
+    window = open_window(source, FakeTracker(seconds=0.0), box_xywh=BOX)
+    qtbot.waitUntil(lambda: "frame 19 / 19" in window.status.info.full_text)
+
+
 def test_close_at_end_closes_the_window(qtbot: QtBot, open_window: OpenWindow) -> None:
     window = open_window(FakeSource(5), FakeTracker(), box_xywh=BOX, close_at_end=True)
     qtbot.waitUntil(lambda: not window.isVisible(), timeout=3000)

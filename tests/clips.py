@@ -74,7 +74,7 @@ def damaged_in_the_middle(path: Path, lost: Sequence[int] = (9,)) -> Path:
 
 
 def cut_off(path: Path, *, index_first: bool) -> Path:
-    """An MP4 of which only the first part was copied; the index (moov) is lost with the rest unless it comes first."""
+    """A video of which only the first part was copied; an MP4's index (moov) is lost with the rest unless it comes first."""
     noise = np.random.default_rng(0).integers(0, 60, (COUNT, SIZE_WH[1], SIZE_WH[0], 3), dtype=np.uint8)
     flags = {"movflags": "+faststart"} if index_first else {}
     write_video(path, noise, container_options=flags)
@@ -83,11 +83,11 @@ def cut_off(path: Path, *, index_first: bool) -> Path:
     return path
 
 
-def rotated_video(path: Path) -> Path:
-    """Stored upright, to be shown turned clockwise by 90 degrees: the red left edge goes to the top."""
-    content = bytearray(good_video(path).read_bytes())
+def turned(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """The MP4 itself, now to be shown with the point `x, y` at `a x + c y, b x + d y`."""
+    content = bytearray(path.read_bytes())
     matrix = content.index(b"tkhd") + 44
-    values = (0, 1 << 16, 0, -(1 << 16), 0, 0, SIZE_WH[1] << 16, 0, 1 << 30)
+    values = (a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
     content[matrix : matrix + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in values)
     path.write_bytes(content)
     return path

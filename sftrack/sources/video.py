@@ -2,16 +2,19 @@
 
 import logging
 import os
+import re
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from sftrack.contracts import Frame, ImageRGB
 from sftrack.errors import SourceError
@@ -33,8 +36,8 @@ and not a rate (some recorders write 90000)."""
 class VideoFileSource(BaseSource):
     """A video file from its first frame (or `start_frame`) to its last or to where the damage begins.
 
-    Rotation metadata is applied. A frame that cannot be decoded is left out and counted in `decode_failures`, its index is not used
-    again. `time_s` counts from the beginning of the stream, also for a variable frame rate.
+    Rotation and mirroring in the metadata are applied. A frame that cannot be decoded is left out and counted in `decode_failures`,
+    its index is not used again. `time_s` counts from the beginning of the stream, also for a variable frame rate.
     """
 
     def __init__(self, path: str | Path, *, start_frame: int = 0, max_frames: int | None = None) -> None:
@@ -111,15 +114,31 @@ class VideoFileSource(BaseSource):
                 self._container = _open(self._path)
                 self._stream = _first_video_stream(self._container, self._path)
                 pictures = self._attempts()
+        last: tuple[int, av.VideoFrame] | None = None
         for decoded in pictures:
             self._index += 1
             if decoded is None:
                 self._count_failure(f"frame {self._index} cannot be decoded; left out")
-            elif self._index >= start_frame:
+                continue
+            last = self._index, decoded
+            if self._index >= start_frame:
                 yield decoded
-        missing = self._stream.frames - self._index - 1
-        if self._stream.frames and missing > HEADER_SLACK_FRAMES:
-            self._count_failure(f"ends after {self._index + 1} of {self._stream.frames} frames (truncated?)", frames=missing)
+        expected = self._stream.frames or (self._matroska_count(*last) if last else 0)
+        missing = expected - self._index - 1
+        if missing > HEADER_SLACK_FRAMES:
+            self._count_failure(f"ends after {self._index + 1} of {expected} frames (truncated?)", frames=missing)
+
+    def _matroska_count(self, last_index: int, last: av.VideoFrame) -> int:
+        """How many frames there are if the rest of a Matroska file, which counts none, has them at the usual rate; 0 where it does not say.
+
+        Only what the file says about this stream is taken: its sound may be longer, and in other formats FFmpeg looks for the end itself.
+        """
+        stated = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", self._stream.metadata.get("DURATION", ""))
+        if stated is None or last.pts is None or last.time_base is None or self.frames_per_second is None:
+            return 0
+        hours, minutes, seconds = map(float, stated.groups())
+        rest_s = 3600 * hours + 60 * minutes + seconds - float((last.pts + (last.duration or 0)) * last.time_base)
+        return last_index + 1 + round(rest_s * self.frames_per_second)
 
     def _sought(self, start_frame: int) -> Iterator[av.VideoFrame | None] | None:
         """What `_attempts` gives from `start_frame` on; None where seeking does not lead there."""
@@ -166,8 +185,16 @@ def _decoded(packet: "av.Packet[VideoStream]") -> Iterator[av.VideoFrame | None]
 
 def _to_rgb(decoded: av.VideoFrame) -> ImageRGB:
     image = np.asarray(decoded.to_ndarray(format="rgb24"), dtype=np.uint8)
-    quarter_turns = round(decoded.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
+    matrix: Any = decoded.side_data.get("DISPLAYMATRIX")  # of which PyAV's types know nothing
+    return image if matrix is None else _as_displayed(image, np.frombuffer(matrix, np.int32).reshape(3, 3))
+
+
+def _as_displayed(image: ImageRGB, matrix: NDArray[np.int32]) -> ImageRGB:
+    """Turned by quarters and mirrored as FFmpeg's display matrix says: `x' = a x + c y`, `y' = b x + d y` for its rows `a b u`, `c d v`."""
+    (a, b, _), (c, d, _), _ = matrix.tolist()
+    if abs(a) < abs(b):
+        image, a, d = image.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 def _open(path: Path) -> InputContainer:

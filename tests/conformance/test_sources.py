@@ -157,6 +157,29 @@ def test_truncated_file_is_read_up_to_the_damage(tmp_path: Path, caplog: pytest.
     assert "truncated" in caplog.text
 
 
+@pytest.mark.parametrize("start", [0, 2])
+def test_a_truncated_matroska_file_is_noticed_though_it_counts_no_frames(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, start: int
+) -> None:
+    with VideoFileSource(clips.cut_off(tmp_path / "a.mkv", index_first=False), start_frame=start) as source:
+        frames = list(source)
+    assert 3 < len(frames) < COUNT - 3
+    assert start + len(frames) + source.decode_failures == COUNT
+    assert "of 20 frames (truncated?)" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.webm"])
+def test_a_whole_file_of_variable_rate_is_not_taken_for_a_truncated_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    pts = [index * index * 1001 for index in range(COUNT)]
+    codec = "libvpx" if name.endswith("webm") else "libx264"
+    with VideoFileSource(clips.write_video(tmp_path / name, map(picture, range(COUNT)), pts=pts, codec=codec)) as source:
+        assert len(list(source)) == COUNT
+    assert source.decode_failures == 0
+    assert not caplog.text
+
+
 def bad_file(name: str, content: bytes) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         (folder / name).write_bytes(content)
@@ -195,13 +218,19 @@ def test_what_is_not_a_video_is_one_clear_line(tmp_path: Path, make: Callable[[P
     assert "\n" not in str(caught.value)
 
 
-def test_rotation_metadata_is_applied(tmp_path: Path) -> None:
-    with VideoFileSource(clips.rotated_video(tmp_path / "a.mp4")) as source:
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("is_mirrored", [False, True])
+def test_rotation_and_mirroring_in_the_metadata_are_applied(tmp_path: Path, turns: int, is_mirrored: bool) -> None:
+    clockwise = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)][turns]
+    a, b, c, d = (-clockwise[0], -clockwise[1], *clockwise[2:]) if is_mirrored else clockwise
+    stored = picture(0)
+    stored[:12] = (20, 20, 220)
+    clips.write_video(tmp_path / "stored.mp4", [stored])
+    with VideoFileSource(clips.turned(tmp_path / "stored.mp4", a, b, c, d)) as source:
         image = next(iter(source)).image_rgb
-    assert source.frame_size_wh == (SIZE_WH[1], SIZE_WH[0])
-    assert image.shape == (SIZE_WH[0], SIZE_WH[1], 3)
-    assert image[3, :, 0].min() > 180  # the red left edge is now the upper edge
-    assert image[-3, :, 0].max() < 60
+    expected = np.rot90(stored[:, ::-1] if is_mirrored else stored, -turns)
+    assert source.frame_size_wh == expected.shape[1::-1]
+    assert np.abs(image.astype(int) - expected)[3:-3, 3:-3].mean() < 6
 
 
 def test_times_of_a_variable_frame_rate_come_from_the_file(tmp_path: Path) -> None:

@@ -12,11 +12,10 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from sftrack.arguments import a_text, at_least, say
-from sftrack.errors import BoxError, ConfigError, SFTrackError, SinkError
+from sftrack.errors import BoxError, ConfigError, SFTrackError
 
 if TYPE_CHECKING:
     from sftrack.config import Config
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from sftrack.summary import Summary
 
 EXIT_OK, EXIT_OURS, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
-
-RESULT_FILES = ("boxes.txt", "times.txt", "track.jsonl", "annotated.mp4", "masks/[0-9]*.png")
 
 _EXAMPLES = """\
 examples:
@@ -222,6 +219,7 @@ def _logging_on_stderr(level: int) -> Iterator[None]:
 def _track(args: argparse.Namespace) -> int:
     from sftrack.boxes import parse_box
     from sftrack.sinks import open_sinks
+    from sftrack.sinks.folder import claim_folder, results_folder, spare_the_source
     from sftrack.sources import DemoSource, open_source
 
     config, reason = _settings(args)
@@ -233,10 +231,9 @@ def _track(args: argparse.Namespace) -> int:
         if box is None and isinstance(source, DemoSource):  # which alone knows its target
             box = source.start_box_xywh
         box = _checked_start(box, source)
-        out_dir = results_folder(args.out, source.name, overwrite=args.overwrite)
-        _spare_the_source(args.video or args.frames, out_dir)
+        spare_the_source(args.video or args.frames, results_folder(args.out, source.name, overwrite=args.overwrite))
         with _make_tracker(config) as tracker:
-            remove_results(out_dir)
+            out_dir = claim_folder(args.out, source.name, overwrite=args.overwrite)  # as late as it can be: a refused run leaves nothing
             with open_sinks(
                 out_dir,
                 frame_size_wh=source.frame_size_wh,
@@ -336,51 +333,3 @@ def _run(
     summary.interrupted, summary.failure = viewed.interrupted, viewed.error
     summary.decode_failures = source.decode_failures
     return summary
-
-
-def results_folder(out: str | None, source_name: str, *, overwrite: bool = False) -> Path:
-    """Where the results go: `out`, or the first of `runs/NAME`, `runs/NAME-2`, ... without results in it.
-
-    Raises:
-        SinkError: `out` holds the results of another run, and `overwrite` is False.
-    """
-    if out is None:
-        stem = source_name if "://" in source_name else Path(source_name).stem
-        name = re.sub(r"[^\w.-]+", "_", stem).strip("._") or "run"
-        number, folder = 1, Path("runs", name)
-        while _results_in(folder):
-            number += 1
-            folder = Path("runs", f"{name}-{number}")
-        return folder
-    former = _results_in(Path(out))
-    if former and not overwrite:
-        raise SinkError(f"'{out}' already holds results ({former[0].name}); give another --out, or --overwrite to replace them")
-    return Path(out)
-
-
-def _spare_the_source(given: str | None, out_dir: Path) -> None:
-    """Refuse to replace what is being read: the video or the masks of a former run."""
-    if given is None:
-        return
-    read = Path(given).resolve()
-    for path in (found.resolve() for found in _results_in(out_dir)):
-        if path == read or (path.parent.name == "masks" and path.parent in (read, read.parent)):
-            raise SinkError(f"'{given}' would be replaced by the results in '{out_dir}'; give another --out")
-
-
-def remove_results(folder: Path) -> None:
-    """Remove a former run's files, of which a shorter or smaller run would leave some standing.
-
-    Raises:
-        SinkError: no permission.
-    """
-    try:
-        for path in _results_in(folder):
-            path.unlink()
-    except OSError as error:
-        raise SinkError(f"cannot replace {error.filename}: {error.strerror}; give another --out") from error
-
-
-def _results_in(folder: Path) -> list[Path]:
-    is_there = os.path.isdir(folder)  # Path.is_dir raises where a name is too long
-    return [path for pattern in RESULT_FILES for path in sorted(folder.glob(pattern))] if is_there else []

@@ -16,8 +16,10 @@ import torch
 
 from sftrack.boxes import iou
 from sftrack.contracts import FrameSource, ResultSink
+from sftrack.errors import SinkError
 from sftrack.pipeline import SFTracker
 from sftrack.presets import channels_of
+from sftrack.sinks.folder import claim_folder
 from tests.conftest import ROOT, Clip, Run, moving_square, write_clip
 from tests.pytracking_checkout import make_checkout
 
@@ -85,6 +87,40 @@ def test_results_in_a_named_folder_are_replaced_only_when_asked(run_cli: RunCli,
     assert len(boxes_in(Path("out"))) == 2
     assert sorted(path.name for path in Path("out").glob("*.*")) == ["boxes.txt", "notes.txt", "times.txt", "track.jsonl"]
     assert list(Path("out/masks").iterdir()) == []
+
+
+@pytest.mark.parametrize("out", [(), ("--out", "runs/square")])
+def test_a_run_that_was_faster_keeps_its_folder(run_cli: RunCli, clip: Clip, monkeypatch: pytest.MonkeyPatch, out: tuple[str, ...]) -> None:
+    """Another run begins to write to the same folder while this one still loads its networks."""
+
+    def another_run() -> None:
+        claim_folder(None, "square.mp4")
+        Path("runs/square/times.txt").write_text("0.1\n")
+
+    monkeypatch.setattr("sftrack.workers.limit_library_threads", another_run)
+    done = run_cli("--video", clip.path, "--box", clip.start_box, "--headless", "--max-frames", 2, "--no-video", *out)
+    assert Path("runs/square/times.txt").read_text() == "0.1\n"
+    assert not Path("runs/square/boxes.txt").read_text()
+    if out:
+        assert done.code == 2
+        assert "already holds results" in done.error
+    else:
+        assert done.code == 0
+        assert len(boxes_in(Path("runs/square-2"))) == 2
+
+
+def test_of_two_runs_only_one_takes_a_folder(run_cli: RunCli) -> None:
+    """`run_cli` for its empty working folder."""
+    assert claim_folder(None, "a.mp4") == Path("runs/a")
+    assert claim_folder(None, "a.mp4") == Path("runs/a-2")
+    assert claim_folder("out", "a.mp4") == Path("out")
+    with pytest.raises(SinkError, match="already holds results"):
+        claim_folder("out", "a.mp4")
+    assert claim_folder("out", "a.mp4", overwrite=True) == Path("out")
+    Path("dangling").mkdir()
+    os.symlink("nowhere", "dangling/boxes.txt")
+    with pytest.raises(SinkError, match="File exists"):
+        claim_folder("dangling", "a.mp4")
 
 
 @pytest.mark.parametrize("given", [("--video", "out/annotated.mp4"), ("--frames", "out/masks"), ("--frames", "out/masks/*.png")])

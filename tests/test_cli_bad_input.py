@@ -168,7 +168,7 @@ def test_a_full_disk_ends_the_run_and_keeps_the_other_files(
 ) -> None:
     Path("out").mkdir()
     os.symlink("/dev/full", f"out/{full}")
-    monkeypatch.setattr("sftrack.cli.remove_results", lambda folder: None)
+    monkeypatch.setattr("sftrack.sinks.folder.remove_results", lambda folder: None)
     done = run_cli("--video", clip.path, *BOX, "--out", "out", "--overwrite")
     assert done.code == 2
     last = done.err.splitlines()[-1]

@@ -31,6 +31,8 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 MASK_THRESHOLD = 0.5
 MASK_OPACITY = 0.4
 PANEL_DIMMING = 0.4
+MAX_PANEL_SHARE = 0.2
+"""Share of the frame above which the status line or the legend is left out: of a small frame, text would hide what it tells of."""
 REFERENCE_HEIGHT_PX = 480
 """The height at which lines are 2 and letters 11 pixels high; everything grows with the frame."""
 
@@ -117,7 +119,8 @@ def _draw_status(canvas: ImageRGB, result: TrackResult, frame_index: int | None,
     after = f"{result.score:.2f}  {result.state}" + ("" if speed is None else f"  {speed:.0f} fps")
     bar_x = pad + (_text_width(before, scale) + pad if before else 0)
     after_x = bar_x + bar_width + pad
-    _dim(canvas, 0, 0, after_x + _text_width(after, scale) + pad, line + pad)
+    if not _dim(canvas, 0, 0, after_x + _text_width(after, scale) + pad, line + pad):
+        return
     baseline = round(pad / 2 + 0.77 * line)
     _text(canvas, before, pad, baseline, WHITE, scale)
     top = round((line + pad - bar_height) / 2)
@@ -135,7 +138,8 @@ def _draw_legend(canvas: ImageRGB, channels: Sequence[ChannelResult], scale: flo
     swatch = round(12 * scale)
     width = max(_text_width(channel.name, small) for channel in channels) + swatch + 3 * pad
     top = canvas.shape[0] - len(channels) * line - pad
-    _dim(canvas, 0, top, width, canvas.shape[0])
+    if not _dim(canvas, 0, top, width, canvas.shape[0]):
+        return
     for number, channel in enumerate(channels):
         baseline = top + round(pad / 2 + (number + 0.77) * line)
         middle = baseline - round(4 * scale)
@@ -152,9 +156,13 @@ def _channel_rgb(number: int) -> RGB:
     return CHANNEL_RGB[number % len(CHANNEL_RGB)]
 
 
-def _dim(canvas: ImageRGB, left: int, top: int, right: int, bottom: int) -> None:
+def _dim(canvas: ImageRGB, left: int, top: int, right: int, bottom: int) -> bool:
+    """Darken a panel for text; False, and nothing done, where it would take too much of the frame."""
     part = canvas[max(top, 0) : bottom, left:right]
+    if part.size > MAX_PANEL_SHARE * canvas.size:
+        return False
     cv2.convertScaleAbs(part, dst=part, alpha=PANEL_DIMMING)
+    return True
 
 
 def _text_width(text: str, scale: float) -> int:

@@ -98,3 +98,12 @@ def test_draws_any_box_on_any_size(box: list[float], size_wh: tuple[int, int], s
     mask = np.ones((size_wh[1], size_wh[0]), np.float32)
     drawn = draw_result(blank(size_wh), replace(result(state, score=score), box_xywh=np.array(box), mask=mask), frame_index=10**6)
     assert drawn.shape == (size_wh[1], size_wh[0], 3)
+
+
+@pytest.mark.parametrize("size_wh", [(16, 16), (64, 48), (101, 77), (160, 120), (320, 240)])
+def test_text_does_not_hide_a_small_frame(size_wh: tuple[int, int]) -> None:
+    channels = tuple(ChannelResult(f"channel number {number}", None, 0.5, 0.2) for number in range(5))
+    drawn = draw_result(blank(size_wh), replace(result(), box_xywh=np.array([-9.0, -9.0, 1.0, 1.0]), channels=channels), frame_index=12)
+    hidden = (drawn != blank(size_wh)).any(axis=-1)
+    assert hidden.mean() < 0.35
+    assert hidden.any() == (size_wh[0] > 101)

@@ -6,6 +6,7 @@ Everything heavy (torch, OpenCV, Qt) is imported where it is needed, so that `--
 import argparse
 import contextlib
 import dataclasses
+import io
 import logging
 import os
 import re
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
     """Run the command and return its exit code; `prog` is the name shown for `track` by `run_tracker.py`."""
     # Read when PyTorch is loaded. Channels and networks share the cores by threads of their own (see `sftrack.workers`).
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    _take_any_text()
     args_given = _join_negative_box(sys.argv[1:] if argv is None else argv)
     if args_given[:1] == ["track"] and any(text.partition("=")[0] == "--benchmark" for text in args_given):
         args_given = ["bench", "run", *args_given[1:]]
@@ -81,6 +83,16 @@ def main(argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
                 text = "the memory of the GPU is full; end what else uses it, or take a smaller preset (--preset light) or --device cpu"
                 return _report(error, text, EXIT_USER, debug=args.debug)
             return _report(error, _unexpected(error), EXIT_OURS, debug=args.debug)
+
+
+def _take_any_text() -> None:
+    """A name that a stream cannot encode, or a stream that is closed (`>&-`), must not fail a run whose files are complete."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # for as long as the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _parse(argv: Sequence[str], track_prog: str | None) -> argparse.Namespace:

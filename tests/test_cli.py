@@ -1,5 +1,6 @@
 """The command line, from a file on disk to the result files."""
 
+import io
 import json
 import os
 import signal
@@ -153,6 +154,32 @@ def test_ctrl_c_while_the_flags_are_read_is_one_line(run_cli: RunCli, monkeypatc
     done = run_cli("--demo")
     assert done.code == 130
     assert done.error == "interrupted"
+
+
+@pytest.mark.parametrize("name", ["ünï.mp4", os.fsdecode(b"caf\xe9.mp4")], ids=["not ASCII", "not UTF-8"])
+def test_a_name_that_the_terminal_cannot_show_does_not_fail_a_run(
+    run_cli: RunCli, clip: Clip, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    try:
+        Path(name).write_bytes(clip.path.read_bytes())
+    except OSError:
+        pytest.skip("this file system takes no name that is not UTF-8")
+    shown = {stream: io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict") for stream in ("stdout", "stderr")}
+    for stream, wrapper in shown.items():
+        monkeypatch.setattr(sys, stream, wrapper)
+    assert (
+        run_cli("--video", name, "--box", clip.start_box, "--headless", "--max-frames", 2, "--channel", "mosse", "--out", "out").code == 0
+    )
+    assert shown["stdout"].buffer.getvalue().startswith(b"2 frames of ")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_closed_stream_does_not_fail_a_run(run_cli: RunCli, clip: Clip, monkeypatch: pytest.MonkeyPatch, stream: str) -> None:
+    """As `>&-` and `2>&-` of a shell leave it."""
+    monkeypatch.setattr(sys, stream, None)
+    done = run_cli("--video", clip.path, "--box", clip.start_box, "--headless", "--max-frames", 2, "--channel", "mosse", "--out", "out")
+    assert done.code == 0
+    assert done.out.startswith("2 frames of ") == (stream == "stderr")
 
 
 def test_a_part_of_a_video_is_tracked(run_cli: RunCli, clip: Clip) -> None:

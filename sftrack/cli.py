@@ -10,7 +10,9 @@ import io
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -228,6 +230,20 @@ def _logging_on_stderr(level: int) -> Iterator[None]:
         logger.setLevel(before)
 
 
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM is a Ctrl+C from the start, while much is loaded; session and viewer then handle both themselves."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@_sigterm_as_ctrl_c()
 def _track(args: argparse.Namespace) -> int:
     from sftrack.boxes import parse_box
     from sftrack.sinks import open_sinks

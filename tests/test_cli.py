@@ -156,6 +156,20 @@ def test_ctrl_c_while_the_flags_are_read_is_one_line(run_cli: RunCli, monkeypatc
     assert done.error == "interrupted"
 
 
+def test_sigterm_while_the_networks_are_loaded_is_one_line(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("sftrack.workers.limit_library_threads", lambda: signal.raise_signal(signal.SIGTERM))
+    # not the end of the tests where it is not caught
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        done = run_cli("--demo", "--headless", "--max-frames", 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done.code == 130
+    assert done.error == "interrupted"
+    assert not Path("runs").exists()
+
+
 @pytest.mark.parametrize("name", ["ünï.mp4", os.fsdecode(b"caf\xe9.mp4")], ids=["not ASCII", "not UTF-8"])
 def test_a_name_that_the_terminal_cannot_show_does_not_fail_a_run(
     run_cli: RunCli, clip: Clip, monkeypatch: pytest.MonkeyPatch, name: str

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
@@ -71,7 +72,7 @@ class VideoFileSource(BaseSource):
         self.frame_size_wh = (image.shape[1], image.shape[0])
 
     def __iter__(self) -> Iterator[Frame]:
-        return islice(self._deliver(), self._max_frames)
+        return islice(self._deliver(), None if self._max_frames is None else min(self._max_frames, sys.maxsize))
 
     def close(self) -> None:
         """Free the file; may be called from any thread."""

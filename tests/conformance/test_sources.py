@@ -242,6 +242,11 @@ def test_times_of_a_variable_frame_rate_come_from_the_file(tmp_path: Path) -> No
         assert next(iter(source)).time_s == pytest.approx(pts[8] / 30000, abs=1e-3)
 
 
+def test_more_frames_may_be_asked_for_than_any_video_has(tmp_path: Path) -> None:
+    with VideoFileSource(clips.good_video(tmp_path / "a.mp4"), max_frames=10**30) as source:
+        assert len(list(source)) == COUNT
+
+
 def test_a_time_lapse_has_no_rate_to_be_shown_at(tmp_path: Path) -> None:
     path = clips.write_video(tmp_path / "a.mp4", map(picture, range(4)), pts=[index * 30000 * 60 for index in range(4)])
     with VideoFileSource(path) as source:

@@ -44,7 +44,8 @@ def checked_box(box_xywh: ArrayLike | Sequence[float], frame_size_wh: tuple[int,
         raise BoxError(f"expected a box of four finite numbers x,y,w,h, got '{shown}'; give for example 120,80,64,48")
     if box[2] < MIN_SIDE_PX or box[3] < MIN_SIDE_PX:
         raise BoxError(f"expected a box at least {MIN_SIDE_PX:g} pixels wide and high, got {shown}; give w and h, not a second corner")
-    clipped = clip_box(box, frame_size_wh)
+    with np.errstate(over="ignore"):  # x + w may be infinite
+        clipped = clip_box(box, frame_size_wh)
     if clipped[2] < MIN_SIDE_PX or clipped[3] < MIN_SIDE_PX:
         raise BoxError(f"expected a box inside the frame of {width}x{height} pixels, got {shown}; x,y is its top-left corner")
     return clipped

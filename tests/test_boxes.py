@@ -66,6 +66,12 @@ def test_a_clipped_box_lies_in_the_frame_and_in_the_box(box: np.ndarray) -> None
     np.testing.assert_allclose(clip_box(clip_box(box, FRAME_WH), FRAME_WH), (x, y, w, h))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_box_whose_far_corner_is_no_number_any_more_is_refused_in_words() -> None:
+    with pytest.raises(BoxError, match="inside the frame"):
+        checked_box([1e308, 0, 1e308, 3], FRAME_WH)
+
+
 @given(boxes)
 def test_a_box_kept_in_the_frame_stays_visible_and_keeps_its_size_up_to_the_frames(box: np.ndarray) -> None:
     kept = keep_in_frame(box, FRAME_WH)

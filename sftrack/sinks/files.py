@@ -1,6 +1,7 @@
 """Files that are complete after every write, and one way to say what went wrong with them."""
 
 import contextlib
+import errno
 from pathlib import Path
 
 from sftrack.errors import SinkError
@@ -9,7 +10,8 @@ from sftrack.errors import SinkError
 def sink_error(path: Path, error: BaseException) -> SinkError:
     """The one line for the user about a file that cannot be written."""
     reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-    return SinkError(f"expected to write '{path}', got '{reason}'; free some space or choose another output folder")
+    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return SinkError(f"expected to write '{path}', got '{reason}'; {'free some space or ' * is_full}choose another output folder")
 
 
 class LineFile:

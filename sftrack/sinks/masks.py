@@ -42,7 +42,9 @@ class MasksSink(BaseSink):
         write_mask(self.path / f"{frame.index:05d}.png", mask, soft=self._soft)
 
     def close(self) -> None:
-        """Nothing is left to do: every picture is complete."""
+        """Every picture is complete; a folder without one is removed."""
+        with contextlib.suppress(OSError):  # as a folder with one is
+            self.path.rmdir()
 
 
 def write_mask(path: Path, mask: SoftMask, *, soft: bool) -> None:

@@ -115,7 +115,7 @@ def test_nothing_written_leaves_no_file_and_closes_twice(make: Make, tmp_path: P
     sink = make(tmp_path)
     sink.close()
     sink.close()
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file() or path.name == "masks"] == []
 
 
 def test_neither_frame_nor_result_is_changed(make: Make, tmp_path: Path) -> None:
@@ -167,13 +167,13 @@ def test_full_disk_is_one_clear_line_and_keeps_what_was_written(name: str, tmp_p
             sink.write(replace(frame(index % 20), image_rgb=np.roll(noise, index), index=index), result(index % 9))
         sink.close()
 
-    with largest_file(limit), pytest.raises(SinkError, match=r"expected to write .*free some space") as caught:
+    with largest_file(limit), pytest.raises(SinkError, match=r"expected to write .*; choose another output folder") as caught:
         write_all()
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
     with suppress(SinkError):
         sink.close()
-    (count,) = entries(tmp_path).values()
+    count = sum(entries(tmp_path).values())
     assert 3 <= count < 300 or name == "masks"
 
 
@@ -181,7 +181,7 @@ def test_full_disk_is_one_clear_line_and_keeps_what_was_written(name: str, tmp_p
 @pytest.mark.parametrize("kind", [BoxesSink, TimesSink, JsonLinesSink])
 def test_no_space_left_is_said_at_once(kind: type[BoxesSink | TimesSink | JsonLinesSink]) -> None:
     sink = kind("/dev/full")
-    with pytest.raises(SinkError, match=os.strerror(errno.ENOSPC)):
+    with pytest.raises(SinkError, match=f"{os.strerror(errno.ENOSPC)}'; free some space or choose another"):
         sink.write(frame(0), result(0))
     sink.close()
 

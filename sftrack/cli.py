@@ -101,10 +101,12 @@ def _parse(argv: Sequence[str], track_prog: str | None) -> argparse.Namespace:
     """The flags. For what no flag takes, argparse would name `sftrack`, whichever command was called, and nothing to do about it."""
     parser = build_parser(track_prog)
     args, left_over = parser.parse_known_args(argv)
+    parser.prog = (track_prog if args.command == "track" else None) or f"{parser.prog} {args.command}"
     if left_over:
-        parser.prog = (track_prog if args.command == "track" else None) or f"{parser.prog} {args.command}"
         quoting = "" if left_over[0].startswith("-") else " (put a pattern in quotes: 'images/*.jpg', a box in one word: 120,80,64,48)"
         parser.error(f"unrecognized arguments{quoting}: {' '.join(left_over)}")
+    if args.command == "track" and not (args.video or args.frames or args.camera or args.demo):  # only now: one may be mistyped
+        parser.error("one of the arguments --video --frames --camera --demo is required")
     return args
 
 
@@ -149,7 +151,7 @@ def build_parser(track_prog: str | None = None) -> argparse.ArgumentParser:
 
 
 def _add_input_flags(track: argparse.ArgumentParser) -> None:
-    source = track.add_argument_group("what to track").add_mutually_exclusive_group(required=True)
+    source = track.add_argument_group("what to track").add_mutually_exclusive_group()  # one is required: see `_parse`
     source.add_argument("--video", metavar="FILE", type=a_text, help="a video file")
     source.add_argument("--frames", metavar="DIR", type=a_text, help="a folder of images, or a glob in quotes")
     source.add_argument("--camera", metavar="N|URL", type=a_text, help="device number, or an RTSP or HTTP address")

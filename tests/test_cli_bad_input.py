@@ -24,6 +24,7 @@ BOX = ("--box", "12,10,32,32", "--headless")
     ("flags", "words"),
     [
         ((), ["--video", "required"]),
+        (("--videos", "clip.mp4"), ["sftrack track: error", "--videos"]),
         (("--video",), ["--video", "expected one argument"]),
         (("--video", "a.mp4", "--demo"), ["not allowed with"]),
         (("--demo", "--max-frames", "0"), ["--max-frames", "at least 1", "'0'"]),
@@ -159,6 +160,7 @@ def test_an_output_folder_that_cannot_be_made_is_refused(run_cli: RunCli, clip: 
     done = run_cli("--video", clip.path, *BOX, "--out", out)
     assert done.code == 2
     assert out in done.error
+    assert "free some space" not in done.error
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device of Linux that is always full")

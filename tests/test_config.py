@@ -21,6 +21,12 @@ def test_an_empty_file_leaves_every_default(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, "")) == Config()
 
 
+def test_a_byte_order_mark_is_no_setting(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("device = 'cpu'", encoding="utf-8-sig")
+    assert load_config(path).device == "cpu"
+
+
 def test_what_is_given_replaces_its_default(tmp_path: Path) -> None:
     text = """
         device = "cpu"

@@ -487,12 +487,15 @@ def run_command(monkeypatch: pytest.MonkeyPatch, *args: object) -> None:
         cv2.setNumThreads(threads)
 
 
-def test_the_command_trains_the_heads_and_packs_all_three(recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_trains_the_heads_and_packs_all_three(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(command, "bundled_path", lambda name: tmp_path / f"{name}.safetensors")
     for stage in ("combine", "seg2box"):
         run_command(monkeypatch, stage, "--work", tmp_path, "--recordings", recordings, "--steps", 2, "--batch", 2)
-    with pytest.raises(WeightsError, match="run the stage 'feat2seg' first"):
+    with pytest.raises(SystemExit, match="2"):
         run_command(monkeypatch, "pack", "--work", tmp_path)
+    assert "run the stage 'feat2seg' first" in capsys.readouterr().err
     torch.save({"averaged": Feat2Seg().state_dict()}, tmp_path / "feat2seg.pt")
     run_command(monkeypatch, "pack", "--work", tmp_path)
     assert {path.stem for path in tmp_path.glob("*.safetensors")} == {"feat2seg", "combine", "seg2box"}
@@ -520,3 +523,14 @@ def test_the_command_says_which_folder_recordings_go_to(
     with pytest.raises(SystemExit):
         run_command(monkeypatch, "record", "--data", data)
     assert "the stage record needs --recordings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("stage", "folder"), [("feat2seg", "--data"), ("combine", "--recordings")])
+def test_a_folder_that_is_not_there_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str, folder: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run_command(monkeypatch, stage, "--work", tmp_path, folder, tmp_path / "nowhere")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("python -m sftrack.training: error: ")
+    assert "nowhere" in line

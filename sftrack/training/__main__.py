@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sftrack.combine import CombineNet
-from sftrack.errors import WeightsError
+from sftrack.errors import SFTrackError, WeightsError
 from sftrack.feat2seg import Segmenter
 from sftrack.feat2seg_net import Feat2Seg
 from sftrack.presets import channels_of
@@ -165,7 +165,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     limit_library_threads(options.threads)
     torch.manual_seed(options.seed)
-    STAGES[options.stage](options)
+    try:
+        STAGES[options.stage](options)
+    except (SFTrackError, OSError) as error:
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
 
 
 if __name__ == "__main__":

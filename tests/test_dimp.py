@@ -538,7 +538,7 @@ def test_missing_weights_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest
         ("position_jitter", -1, "expected position_jitter from 0, got -1"),
         ("max_shrink", 0.5, "expected max_shrink as a number from 1, or none, got 0.5"),
         ("max_shrink", math.nan, "expected max_shrink as a number from 1, or none, got nan"),
-        ("crop_side", "a", "expected crop_side as a whole number from 32, got a"),
+        ("crop_side", "a", "expected crop_side as a whole number from 32, got 'a'"),
     ],
 )
 def test_bad_settings_are_named(setting: str, value: object, message: str) -> None:

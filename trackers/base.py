@@ -1,14 +1,16 @@
 """What all trackers of this package do alike: check what comes in, guard the order of calls, keep the box finite and in the frame."""
 
 import math
+from collections.abc import Iterable
 from numbers import Integral, Real
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from sftrack.boxes import checked_box, checked_image, keep_in_frame, keep_visible
 from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, RegionMask
-from sftrack.errors import ConfigError, NotInitialisedError
+from sftrack.errors import ConfigError, NotInitialisedError, nearest_hint
 
 
 def check_numbers(**settings: tuple[float, float, float]) -> None:
@@ -18,7 +20,7 @@ def check_numbers(**settings: tuple[float, float, float]) -> None:
         ConfigError: no number, or one out of its range.
     """
     for name, (value, low, high) in settings.items():
-        if not (isinstance(value, Real) and low <= value <= high and math.isfinite(value)):
+        if not (is_number(value) and low <= value <= high and math.isfinite(value)):
             limit = f" to {high:g}" if math.isfinite(high) else ""
             raise ConfigError(f"expected {name} as a number from {low:g}{limit}, got {value!r}")
 
@@ -30,8 +32,35 @@ def check_counts(**settings: tuple[int, int]) -> None:
         ConfigError: no whole number, or a lower one.
     """
     for name, (value, low) in settings.items():
-        if not isinstance(value, Integral) or value < low:
+        if not (isinstance(value, Integral) and is_number(value) and value >= low):
             raise ConfigError(f"expected {name} as a whole number from {low}, got {value!r}")
+
+
+def check_choice(name: str, value: str, known: Iterable[str]) -> None:
+    """Accept one of the known names.
+
+    Raises:
+        ConfigError: anything else; the message has the nearest.
+    """
+    known = tuple(known)
+    if value not in known:
+        raise ConfigError(f"expected {name} out of {', '.join(known)}, got {value!r}{nearest_hint(str(value), known)}")
+
+
+def check_paths(**settings: str | Path | None) -> None:
+    """Accept settings, by name, that are paths or None.
+
+    Raises:
+        ConfigError: neither.
+    """
+    for name, value in settings.items():
+        if not isinstance(value, str | Path | None):
+            raise ConfigError(f"expected {name} as a path, got {value!r}")
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a real number; `bool` is none here, as in a settings file."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 class BoxTracker:

@@ -16,7 +16,7 @@ from sftrack.contracts import BoxXYWH, ImageRGB, RegionMask
 from sftrack.errors import BoxError, ConfigError
 from sftrack.window import Window
 
-from .base import BoxTracker
+from .base import BoxTracker, is_number
 from .checkpoints import Weights, load_checkpoint, load_into
 from .discriminative.localisation import Flag, Thresholds, localise
 from .discriminative.mask_region import (
@@ -88,8 +88,8 @@ class D3S(BoxTracker):
         **learning: Any,  # noqa: ANN401 (see the signature)
     ) -> None:
         self._learning, self._mask_threshold = Learning(**learning), mask_threshold
-        if not (isinstance(mask_threshold, (int, float)) and 0.0 < mask_threshold < 1.0):
-            raise ConfigError(f"expected mask_threshold between 0 and 1, got {mask_threshold}")
+        if not (is_number(mask_threshold) and 0.0 < mask_threshold < 1.0):
+            raise ConfigError(f"expected mask_threshold between 0 and 1, got {mask_threshold!r}")
         device = resolve_device(device)
         network, backbone = SegmentationNetwork(), resnet50()
         load_into(network, load_checkpoint(weights, "d3s"))

@@ -26,7 +26,7 @@ from sftrack.config import DEVICES
 from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.errors import ConfigError, MissingWeightsError, TrackerProcessError, nearest_hint
 
-from .base import BoxTracker
+from .base import BoxTracker, check_paths, is_number
 from .registry import register
 
 log = logging.getLogger(__name__)
@@ -76,12 +76,13 @@ class PyTracking(BoxTracker):
         device: str = "cpu",
     ) -> None:
         for limit, value in (("time_limit_s", time_limit_s), ("start_limit_s", start_limit_s)):
-            if not (isinstance(value, (int, float)) and value > 0):
+            if not (is_number(value) and value > 0):
                 raise ConfigError(f"expected {limit} above 0, got {value!r}")
         device = str(device)
         if device.partition(":")[0] not in DEVICES[1:]:
             raise ConfigError(f"expected the device {', '.join(DEVICES[1:])} for PyTracking, got '{device}'")
         self._limit_s, self._start_limit_s = time_limit_s, start_limit_s
+        check_paths(root=root, python=python)
         folder = _checked_root(root)
         self._name = tracker
         self._python = _checked_python(python)

@@ -9,7 +9,7 @@ from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.datasets.sequence import read_boxes
 from sftrack.errors import ConfigError
 
-from .base import BoxTracker
+from .base import BoxTracker, check_paths
 from .registry import register
 
 
@@ -38,6 +38,7 @@ class Replay(BoxTracker):
     ) -> None:
         if (path is None) == (boxes_xywh is None):
             raise ConfigError("expected either path (a file of boxes) or boxes_xywh for tracker 'replay', got both or none")
+        check_paths(path=path)
         boxes = read_boxes(Path(path)) if path is not None else np.array(boxes_xywh, dtype=np.float64)
         if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
             raise ConfigError(f"expected boxes of shape (N, 4) for tracker 'replay', got {boxes.shape}")

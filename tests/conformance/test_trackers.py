@@ -240,12 +240,30 @@ def test_unknown_parameter_names_the_nearest() -> None:
         ("dcf", "output_sigma", 0.0),
         ("csrt", "scales", 3.5),
         ("csrt", "reach", None),
+        ("csrt", "scales", True),
         ("kcf", "threshold", "0.5"),
+        ("kcf", "threshold", True),
         ("online", "caution", "much"),
     ],
 )
 def test_a_setting_out_of_its_range_is_one_clear_line(name: str, setting: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"^expected {setting} as a .*number from .*, got ") as refused:
+        create(name, **{setting: value})
+    assert repr(value) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [
+        ("siamban", "variant", 3),
+        ("siamrpn++", "precision", ["float16"]),
+        ("nanotrack-v2", "precision", 16),
+        ("replay", "path", 3),
+        ("pytracking:dimp/dimp50", "root", 3),
+    ],
+)
+def test_a_setting_that_is_no_text_is_one_clear_line(name: str, setting: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"^expected {setting} .*, got ") as refused:
         create(name, **{setting: value})
     assert repr(value) in str(refused.value)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from sftrack.errors import ConfigError
 
+from ..base import check_counts
 from .augmentation import Augmentation
 from .dimp_settings import Settings
 from .iou_net import Space
@@ -38,9 +39,7 @@ class ATOMSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("init_steps", "compressed_channels"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ConfigError(f"expected {name} as a whole number from 1, got {getattr(self, name)}")
+        check_counts(init_steps=(self.init_steps, 1), compressed_channels=(self.compressed_channels, 1))
         if self.init_iterations % self.init_steps:
             raise ConfigError(f"expected init_iterations as a multiple of init_steps ({self.init_steps}), got {self.init_iterations}")
         if self.label_sigma_factor <= 0.0:

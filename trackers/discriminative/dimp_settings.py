@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass, fields, replace
-from numbers import Integral, Real
+from numbers import Integral
 
 from sftrack.errors import ConfigError
 
+from ..base import check_counts, is_number
 from .augmentation import Augmentation
 from .iou_net import Space
 from .localisation import Thresholds
@@ -83,7 +84,7 @@ class Settings:
     def __post_init__(self) -> None:
         for setting in fields(self):
             value = getattr(self, setting.name)
-            if setting.type is float and not (isinstance(value, Real) and math.isfinite(value)):
+            if setting.type is float and not (is_number(value) and math.isfinite(value)):
                 raise ConfigError(f"expected {setting.name} as a finite number, got {value}")
         for name in (
             "random_shift_factor",
@@ -99,16 +100,14 @@ class Settings:
             *((name, 1) for name in ("sample_memory_size", "train_skipping", "refinement_iterations", "top_k")),
             *((name, 0) for name in ("dropouts", "init_iterations", "update_iterations", "hard_negative_iterations", "random_boxes")),
         ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ConfigError(f"expected {name} as a whole number from {least}, got {value}")
+            check_counts(**{name: (getattr(self, name), least)})
         for name in ("search_area_scale", "maximal_aspect_ratio"):
             if not getattr(self, name) > 1.0:
                 raise ConfigError(f"expected {name} > 1, got {getattr(self, name)}")
         for name in _NOT_NEGATIVE:
             if getattr(self, name) < 0.0:
                 raise ConfigError(f"expected {name} from 0, got {getattr(self, name)}")
-        if self.max_shrink is not None and not (isinstance(self.max_shrink, Real) and 1.0 <= self.max_shrink < math.inf):
+        if self.max_shrink is not None and not (is_number(self.max_shrink) and 1.0 <= self.max_shrink < math.inf):
             raise ConfigError(f"expected max_shrink as a number from 1, or none, got {self.max_shrink}")
         if self.crop_side % 32:
             raise ConfigError(f"expected crop_side as a multiple of 32 pixels, got {self.crop_side}")
@@ -173,6 +172,6 @@ def checked_seed(seed: int) -> int:
     Raises:
         ConfigError: PyTorch takes no such seed.
     """
-    if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
+    if not (isinstance(seed, Integral) and is_number(seed) and 0 <= seed < 2**64):
         raise ConfigError(f"expected seed as a whole number from 0, with 64 bits, got {seed}")
     return int(seed)

@@ -12,6 +12,7 @@ from sftrack.contracts import ImageRGB
 from sftrack.engine import fold, on_device
 from sftrack.errors import ConfigError
 
+from ..base import check_counts, is_number
 from .atom_settings import BLURS, ROTATIONS
 from .augmentation import Augmentation
 from .learned_filter import LearnedFilter
@@ -62,12 +63,11 @@ class Learning:
     def __post_init__(self) -> None:
         counts = ("init_iterations", "update_iterations", "hard_negative_iterations", "train_skipping", "sample_memory_size")
         for name, low in zip(counts, (INIT_STEPS, 1, 1, 1, MIN_MEMORY), strict=True):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < low:
-                raise ConfigError(f"expected {name} as a whole number from {low}, got {getattr(self, name)}")
+            check_counts(**{name: (getattr(self, name), low)})
         if self.init_iterations % INIT_STEPS:
             raise ConfigError(f"expected init_iterations as a multiple of the {INIT_STEPS} steps, got {self.init_iterations}")
         for name in ("learning_rate", "hard_negative_learning_rate"):
-            if not (isinstance(value := getattr(self, name), (int, float)) and 0.0 < value < 1.0):
+            if not (is_number(value := getattr(self, name)) and 0.0 < value < 1.0):
                 raise ConfigError(f"expected {name} between 0 and 1, got {value!r}")
 
 

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, fields
-from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from sftrack.boxes import center_xy, checked_box
 from sftrack.contracts import BoxXYWH, ImageRGB
 from sftrack.errors import ConfigError, NotInitialisedError
 
-from ..base import BoxTracker
+from ..base import BoxTracker, is_number
 from .crop import crop_square, fill_colour
 from .penalty import Choice, choose, context_side, shape_penalty
 
@@ -44,7 +43,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for setting in fields(self):
-            if not isinstance(value := getattr(self, setting.name), Real):
+            if not is_number(value := getattr(self, setting.name)):
                 raise ConfigError(f"expected {setting.name} as a number, got {value!r}")
         if not (np.isfinite(self.penalty_k) and self.penalty_k >= 0.0):
             raise ConfigError(f"expected penalty_k >= 0, got {self.penalty_k}")

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from sftrack.config import resolve_device
 from sftrack.contracts import ImageRGB
 from sftrack.engine import PRECISIONS, Engine, TorchEngine, fastest_engine, fold
-from sftrack.errors import ConfigError, nearest_hint
 
+from ..base import check_choice
 from ..checkpoints import Weights, load_checkpoint, load_into
 from ..registry import keyword_signature
 from .penalty import hann_window
@@ -93,8 +93,7 @@ def variant_of(variants: Mapping[str, Variant], name: str) -> Variant:
     Raises:
         ConfigError: there is none; the message names the nearest.
     """
-    if name not in variants:
-        raise ConfigError(f"expected a variant out of {', '.join(variants)}, got '{name}'{nearest_hint(name, variants)}")
+    check_choice("variant", name, variants)
     return variants[name]
 
 
@@ -128,8 +127,7 @@ class NetworkTracker(SiameseTracker):
     ) -> None:
         window = np.tile(hann_window(variant.score_size), shapes)
         super().__init__(replace(variant.settings, **settings), window, variant.instance_size)
-        if precision not in PRECISIONS:
-            raise ConfigError(f"expected precision out of {', '.join(PRECISIONS)}, got '{precision}'")
+        check_choice("precision", precision, PRECISIONS)
         device, dtype = resolve_device(device), PRECISIONS[precision]
         network = variant.network()
         load_into(network, load_checkpoint(weights, variant.weights))

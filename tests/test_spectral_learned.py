@@ -258,6 +258,8 @@ def test_a_model_with_shared_weights_takes_no_state_with_two_sets() -> None:
     SFSegPlusPlus(2, shared=False).load_state_dict(two.state_dict())
     with pytest.raises(RuntimeError, match="Missing key"):
         SFSegPlusPlus(2).load_state_dict({})
+    shared.w_s.data.fill_(math.nan)
+    shared.load_state_dict(shared.state_dict())  # its own, whatever has become of it
 
 
 def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:

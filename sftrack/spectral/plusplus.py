@@ -194,7 +194,8 @@ def focal_dice_loss(segmentation: Tensor, truth: Tensor, gamma: float = 0.75) ->
 def _refuse_two_sets(model: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: object) -> None:
     """Of a state of two sets of weights, a model that shares one would silently take the second for both maps."""
     pairs = [[state.get(prefix + name) for name in pair] for pair in (("w_s", "w_f"), ("b_s", "b_f"))]
-    if any(one is not None and other is not None and not torch.equal(one, other) for one, other in pairs):
+    given = [(one, other) for one, other in pairs if one is not None and other is not None]
+    if not all(torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True) for one, other in given):
         raise WeightsError("expected the state of a model with shared weights, got one with two sets; make this model with shared=False")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from sftrack.datasets.sequence import image_files, read_mask
 from sftrack.errors import SinkError, SourceError
@@ -149,7 +149,7 @@ def _palette(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as picture:
             colours = picture.getpalette("RGB")
-    except UnidentifiedImageError:  # of a kind that only OpenCV knows
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # OpenCV reads more kinds, and has no limits to size
         colours = None
     return np.array(colours or [], np.uint8).reshape(-1, 3)
 

@@ -121,7 +121,7 @@ class SFTracker:
 
     @property
     def started(self) -> bool:
-        """True after `init`, until one fails in every channel."""
+        """True after `init`, until one raises because no channel can start."""
         return self._target is not None
 
     def init(self, image_rgb: ImageRGB, box_xywh: BoxXYWH, *, with_mask: bool = False) -> TrackResult:

@@ -112,7 +112,7 @@ def test_workers_can_be_given_more_to_do_while_the_boxes_are_segmented(bundled: 
     """What it gives them waits behind all boxes, and is there before the last one is done."""
     workers, order = TorchWorkers(1, "test"), []
     release = threading.Event()
-    in_time = workers.start(lambda: release.wait(10.0))  # no box can be done before `meanwhile`
+    in_time = workers.start(lambda: release.wait(60.0))  # no box can be done before `meanwhile`
 
     def meanwhile() -> None:
         workers.start(lambda: order.append("more"))

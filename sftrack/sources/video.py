@@ -50,6 +50,7 @@ class VideoFileSource(BaseSource):
         self._path, self._max_frames = Path(path), max_frames
         # FFmpeg's state must not be freed by one thread while another one decodes
         self._decoding = threading.Lock()
+        self._matrices: dict[int, NDArray[np.int32] | None] = {}
         self._container = _open(self._path)
         try:
             self._stream = _first_video_stream(self._container, self._path)
@@ -65,7 +66,7 @@ class VideoFileSource(BaseSource):
             self._first: av.VideoFrame | None = next(self._frames, None)
             if self._first is None:
                 raise _no_frames(self._path, start_frame)
-            image = _to_rgb(self._first)
+            image = self._displayed(self._first)
         except BaseException:
             self._container.close()
             raise
@@ -89,13 +90,23 @@ class VideoFileSource(BaseSource):
                 decoded, self._first = self._first or next(self._frames, None), None
             if decoded is None:
                 return
-            image = _to_rgb(decoded)
+            image = self._displayed(decoded)
             if image.shape[1::-1] != self.frame_size_wh and not resized:
                 resized = True
                 logger.warning(
                     "%s: frame %d changes size to %dx%d; rescaled to the first size", self.name, self._index, *image.shape[1::-1]
                 )
             yield Frame(fit_to_size(image, self.frame_size_wh), self._index, self._time_s(decoded))
+
+    def _displayed(self, decoded: av.VideoFrame) -> ImageRGB:
+        image = np.asarray(decoded.to_ndarray(format="rgb24"), dtype=np.uint8)
+        if decoded.rotation not in self._matrices:
+            # Not of every picture: one that was asked for it is freed only when Python looks for cycles, hundreds of pictures later.
+            side_data: Any = decoded.side_data  # of which PyAV's types know nothing
+            matrix = side_data.get("DISPLAYMATRIX")
+            self._matrices[decoded.rotation] = None if matrix is None else np.frombuffer(bytes(matrix), np.int32).reshape(3, 3)
+        as_displayed = self._matrices[decoded.rotation]
+        return image if as_displayed is None else _as_displayed(image, as_displayed)
 
     def _time_s(self, decoded: av.VideoFrame) -> float:
         if decoded.pts is None or decoded.time_base is None:
@@ -182,12 +193,6 @@ def _decoded(packet: "av.Packet[VideoStream]") -> Iterator[av.VideoFrame | None]
         return
     for picture in pictures:
         yield None if picture.is_corrupt else picture
-
-
-def _to_rgb(decoded: av.VideoFrame) -> ImageRGB:
-    image = np.asarray(decoded.to_ndarray(format="rgb24"), dtype=np.uint8)
-    matrix: Any = decoded.side_data.get("DISPLAYMATRIX")  # of which PyAV's types know nothing
-    return image if matrix is None else _as_displayed(image, np.frombuffer(matrix, np.int32).reshape(3, 3))
 
 
 def _as_displayed(image: ImageRGB, matrix: NDArray[np.int32]) -> ImageRGB:

@@ -1,5 +1,6 @@
 """Every source behaves alike: same kind of frames, right positions, and free to be left at any moment. Then what each does with damage."""
 
+import gc
 import os
 import threading
 import time
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -231,6 +233,23 @@ def test_rotation_and_mirroring_in_the_metadata_are_applied(tmp_path: Path, turn
     expected = np.rot90(stored[:, ::-1] if is_mirrored else stored, -turns)
     assert source.frame_size_wh == expected.shape[1::-1]
     assert np.abs(image.astype(int) - expected)[3:-3, 3:-3].mean() < 6
+
+
+def test_pictures_are_freed_as_soon_as_they_are_delivered(tmp_path: Path) -> None:
+    """Those that wait for Python to look for cycles are hundreds of megabytes."""
+
+    def alive() -> int:
+        return sum(type(each) is av.VideoFrame for each in gc.get_objects())
+
+    path = clips.write_video(tmp_path / "a.mp4", map(picture, range(COUNT)))
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        with VideoFileSource(path) as source:
+            assert max(alive() - before for _ in source) < COUNT // 2
+    finally:
+        gc.enable()
 
 
 def test_times_of_a_variable_frame_rate_come_from_the_file(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from PyQt5.QtCore import QEventLoop, QMessageLogContext, QObject, Qt, QTimer, Qt
 from PyQt5.QtWidgets import QApplication
 
 from sftrack.contracts import BoxXYWH, FrameSource, ResultSink
+from sftrack.signals import handled
 
 from .display import forget_opencv_qt
 from .roles import TrackerLike, ViewerSummary
@@ -114,20 +115,13 @@ def close_on_interrupt(window: ViewerWindow) -> Iterator[threading.Event]:
     Python gets to run the handler by the window's timer.
     """
     interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted
-        return
 
     def close(_number: int, _frame: FrameType | None) -> None:
         interrupted.set()
         QTimer.singleShot(0, window.quit)
 
-    before = {number: signal.signal(number, close) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled(close, signal.SIGINT, signal.SIGTERM):
         yield interrupted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _log_qt_message(kind: QtMsgType, _context: QMessageLogContext, text: str | None) -> None:

@@ -12,13 +12,13 @@ import os
 import re
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from sftrack.arguments import a_text, at_least, say
 from sftrack.errors import BoxError, ConfigError, SFTrackError
+from sftrack.signals import handled
 
 if TYPE_CHECKING:
     from sftrack.config import Config
@@ -232,20 +232,7 @@ def _logging_on_stderr(level: int) -> Iterator[None]:
         logger.setLevel(before)
 
 
-@contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """SIGTERM is a Ctrl+C from the start, while much is loaded; session and viewer then handle both themselves."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@_sigterm_as_ctrl_c()
+@handled(signal.default_int_handler, signal.SIGTERM)  # as Ctrl+C, while much is loaded; session and viewer then handle both themselves
 def _track(args: argparse.Namespace) -> int:
     from sftrack.boxes import parse_box
     from sftrack.sinks import open_sinks

@@ -3,16 +3,16 @@
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
 from sftrack.contracts import BoxXYWH, Frame, FrameSource, ImageRGB, ResultSink
 from sftrack.errors import SFTrackError, SourceError
+from sftrack.signals import handled
 from sftrack.summary import Summary
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def run_session(
     summary, interrupt = Summary(), Interrupt()
     start_s = time.perf_counter()
     try:
-        with interrupt, sink, _bar(source, progress) as bar:
+        with handled(interrupt.on_signal, signal.SIGINT, signal.SIGTERM), sink, _bar(source, progress) as bar:
             frames = interrupt.frames(source)
             for frame, upcoming in with_upcoming(frames) if not source.is_live else ((frame, None) for frame in frames):
                 if summary.frames == 0:
@@ -100,19 +100,9 @@ class Interrupt:
     def __init__(self) -> None:
         self.requested = False
         self.waiting = False
-        self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        """The handler, see `handled`."""
         again, self.requested = self.requested, True
         if self.waiting or again:
             raise KeyboardInterrupt

@@ -25,6 +25,12 @@ SoftMask: TypeAlias = NDArray[np.float32]
 RANGE_TOLERANCE = 1e-5
 """By how much soft masks and other maps may leave [0, 1]: resizing and filtering round."""
 
+
+def is_number(value: object) -> bool:
+    """Whether it is an int or a float, also of NumPy; `bool` is none here, as in a settings file."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
 State: TypeAlias = Literal["tracking", "uncertain", "lost"]
 
 

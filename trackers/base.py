@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Iterable
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from sftrack.boxes import checked_box, checked_image, keep_in_frame, keep_visible
-from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, RegionMask
+from sftrack.contracts import BoxXYWH, Estimate, ImageRGB, RegionMask, is_number
 from sftrack.errors import ConfigError, NotInitialisedError, nearest_hint
 
 
@@ -56,11 +56,6 @@ def check_paths(**settings: str | Path | None) -> None:
     for name, value in settings.items():
         if not isinstance(value, str | Path | None):
             raise ConfigError(f"expected {name} as a path, got {value!r}")
-
-
-def is_number(value: object) -> bool:
-    """Whether it is a real number; `bool` is none here, as in a settings file."""
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 class BoxTracker:

@@ -12,11 +12,11 @@ import numpy as np
 
 from sftrack.boxes import center_xy, checked_box, checked_image, clip_box
 from sftrack.config import resolve_device
-from sftrack.contracts import BoxXYWH, ImageRGB, RegionMask
+from sftrack.contracts import BoxXYWH, ImageRGB, RegionMask, is_number
 from sftrack.errors import BoxError, ConfigError
 from sftrack.window import Window
 
-from .base import BoxTracker, is_number
+from .base import BoxTracker
 from .checkpoints import Weights, load_checkpoint, load_into
 from .discriminative.localisation import Flag, Thresholds, localise
 from .discriminative.mask_region import (

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from sftrack.config import DEVICES
-from sftrack.contracts import BoxXYWH, ImageRGB
+from sftrack.contracts import BoxXYWH, ImageRGB, is_number
 from sftrack.errors import ConfigError, MissingWeightsError, TrackerProcessError, nearest_hint
 
-from .base import BoxTracker, check_paths, is_number
+from .base import BoxTracker, check_paths
 from .registry import register
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sftrack.contracts import RANGE_TOLERANCE
+from sftrack.contracts import RANGE_TOLERANCE, is_number
 
 LEAST, GREATEST = 1e-9, 1e4
 """Limits of settings that must be above 0, and of all: far beyond what can be meant, and what is made of them stays finite in float32."""
@@ -136,7 +136,7 @@ def check_count(name: str, count: int, at_least: int = 0) -> None:
     Raises:
         ValueError: anything else, or less than `at_least`.
     """
-    if not isinstance(count, Integral) or isinstance(count, bool) or count < at_least:
+    if not (isinstance(count, Integral) and is_number(count) and count >= at_least):
         raise ValueError(f"expected {name} to be a whole number of at least {at_least}, got {count!r}")
 
 
@@ -146,6 +146,5 @@ def check_number(name: str, value: float, *, at_least: float = LEAST) -> None:
     Raises:
         ValueError: anything else.
     """
-    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not (is_number and at_least <= value <= GREATEST):
+    if not (is_number(value) and at_least <= value <= GREATEST):
         raise ValueError(f"expected {name} to be a number from {at_least:g} to {GREATEST:g}, got {value!r}")

@@ -4,9 +4,10 @@ import math
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
 
+from sftrack.contracts import is_number
 from sftrack.errors import ConfigError
 
-from ..base import check_counts, is_number
+from ..base import check_counts
 from .augmentation import Augmentation
 from .iou_net import Space
 from .localisation import Thresholds
@@ -95,12 +96,12 @@ class Settings:
         ):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError(f"expected {name} in [0, 1), got {getattr(self, name)}")
-        for name, least in (
-            ("crop_side", 32),
-            *((name, 1) for name in ("sample_memory_size", "train_skipping", "refinement_iterations", "top_k")),
-            *((name, 0) for name in ("dropouts", "init_iterations", "update_iterations", "hard_negative_iterations", "random_boxes")),
+        check_counts(crop_side=(self.crop_side, 32))
+        for least, names in (
+            (1, ("sample_memory_size", "train_skipping", "refinement_iterations", "top_k")),
+            (0, ("dropouts", "init_iterations", "update_iterations", "hard_negative_iterations", "random_boxes")),
         ):
-            check_counts(**{name: (getattr(self, name), least)})
+            check_counts(**{name: (getattr(self, name), least) for name in names})
         for name in ("search_area_scale", "maximal_aspect_ratio"):
             if not getattr(self, name) > 1.0:
                 raise ConfigError(f"expected {name} > 1, got {getattr(self, name)}")

@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sftrack.contracts import ImageRGB
+from sftrack.contracts import ImageRGB, is_number
 from sftrack.engine import fold, on_device
 from sftrack.errors import ConfigError
 
-from ..base import check_counts, is_number
+from ..base import check_counts
 from .atom_settings import BLURS, ROTATIONS
 from .augmentation import Augmentation
 from .learned_filter import LearnedFilter
@@ -61,9 +61,9 @@ class Learning:
     sample_memory_size: int = 250
 
     def __post_init__(self) -> None:
-        counts = ("init_iterations", "update_iterations", "hard_negative_iterations", "train_skipping", "sample_memory_size")
-        for name, low in zip(counts, (INIT_STEPS, 1, 1, 1, MIN_MEMORY), strict=True):
-            check_counts(**{name: (getattr(self, name), low)})
+        check_counts(init_iterations=(self.init_iterations, INIT_STEPS), update_iterations=(self.update_iterations, 1))
+        check_counts(hard_negative_iterations=(self.hard_negative_iterations, 1), train_skipping=(self.train_skipping, 1))
+        check_counts(sample_memory_size=(self.sample_memory_size, MIN_MEMORY))
         if self.init_iterations % INIT_STEPS:
             raise ConfigError(f"expected init_iterations as a multiple of the {INIT_STEPS} steps, got {self.init_iterations}")
         for name in ("learning_rate", "hard_negative_learning_rate"):

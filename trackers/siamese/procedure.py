@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftrack.boxes import center_xy, checked_box
-from sftrack.contracts import BoxXYWH, ImageRGB
+from sftrack.contracts import BoxXYWH, ImageRGB, is_number
 from sftrack.errors import ConfigError, NotInitialisedError
 
-from ..base import BoxTracker, is_number
+from ..base import BoxTracker
 from .crop import crop_square, fill_colour
 from .penalty import Choice, choose, context_side, shape_penalty
 
